@@ -1,0 +1,246 @@
+"""
+One connection's life: the ClientHello, the host it is for, the handshake, the handler, the end.
+
+It is the protocol of the transport below. Until the ClientHello is whole it collects bytes; then it makes the TLS
+transport from the chosen host's context, and what comes from below goes straight there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from OpenSSL import SSL
+from twisted.internet import protocol
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mytls.errors import Alert, Cause, TLSFailure, alert_record
+from mytls.events import Accepted, Closed, Established, HandlerFailed, HandshakeFailed, Observers
+from mytls.guards.deadlines import Deadline
+from mytls.hosts import Hosts
+from mytls.peer import Peer
+from mytls.sockets import Goodbye
+from mytls.tls.hello import ClientHello, HelloReader
+from mytls.tls.identity import peer_of
+from mytls.tls.transport import TLSTransport
+
+_log = Logger()
+
+
+class Listening(Protocol):
+    """What a connection needs of the listener that accepted it."""
+
+    hosts: Hosts
+    observers: Observers
+    clock: IReactorTime
+    handshake: Deadline
+    close: Deadline
+
+    def opened(self, connection: ServerConnection) -> int:
+        """Count it as open. @return: its number"""
+
+    def closed(self, connection: ServerConnection) -> None:
+        """It is gone."""
+
+    @property
+    def name(self) -> str:
+        """The listener's address, as logs and metrics write it."""
+
+
+@implementer(IHalfCloseableProtocol)
+class ServerConnection(protocol.Protocol):
+    """An accepted connection."""
+
+    transport: Any
+
+    def __init__(self, listener: Listening, address: IAddress | None) -> None:
+        self._listener = listener
+        self._address = address
+        self._hello: HelloReader | None = HelloReader()
+        self._server_name: bytes | None = None
+        self._tls: TLSTransport | None = None
+        self._goodbye: Goodbye | None = None
+        self._ended = False
+
+    # --- what the transport below tells
+
+    def makeConnection(self, transport: Any) -> None:
+        """Accepted: the handshake's time runs from here."""
+        self.transport = transport
+        self.connected = 1
+        listener = self._listener
+        self._since = listener.clock.seconds()
+        self._number = listener.opened(self)
+        self._say(Accepted)
+        listener.handshake.start(self, self._late)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of the ClientHello; once that is whole this method is the TLS transport's."""
+        if self._hello is None:
+            return  # refused: what still comes is thrown away
+        try:
+            hello = self._hello.feed(data)
+        except TLSFailure as failure:
+            self._refuse(failure)
+            return
+        if hello is not None:
+            self._begin(hello, bytes(self._hello.received))
+
+    def readConnectionLost(self) -> None:
+        """A FIN: from here on the peer sends nothing."""
+        if self._tls is not None:
+            self._tls.readConnectionLost()
+        elif self._goodbye is not None:
+            self._goodbye.end()
+        else:
+            self._refuse(TLSFailure(Cause.EOF, "the peer closed the connection before its ClientHello was whole"))
+
+    def writeConnectionLost(self) -> None:
+        """Our own direction has ended."""
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:
+        """The transport below is gone."""
+        if self._tls is not None:
+            self._tls.connectionLost(reason)
+        elif self._goodbye is not None:
+            self._goodbye.forget()
+        else:
+            self.handshake_failed(TLSFailure(Cause.RESET, "the connection was lost before the ClientHello was whole"))
+        self._listener.handshake.stop(self)
+        self._listener.closed(self)
+
+    # --- what the TLS transport tells
+
+    def established(self) -> IProtocol | None:
+        """The handshake is done: the handler may meet its peer."""
+        tls, listener = self._tls, self._listener
+        assert tls is not None
+        listener.handshake.stop(self)
+        connection = tls.getHandle()
+        if not self._same_name(connection):
+            tls.refuse(TLSFailure(Cause.UNKNOWN_NAME, "the session was made for another server name"))
+            return None
+        tls.peer = peer = peer_of(connection, self._address)
+        self._say(Established, peer=peer, seconds=self._age())
+        handler: IProtocol | None = self._host.handler.buildProtocol(self._address)  # type: ignore[arg-type]  # None where the port knows no address
+        return handler
+
+    def handshake_failed(self, failure: TLSFailure) -> None:
+        """There is no handshake: say so, once."""
+        if self._ended:
+            return
+        self._ended = True
+        self._listener.handshake.stop(self)
+        name = self._server_name
+        self._say(
+            HandshakeFailed,
+            cause=failure.cause,
+            detail=failure.detail,
+            server_name=None if name is None else name.decode("latin-1"),
+            seconds=self._age(),
+        )
+
+    def handler_failed(self, failure: Failure) -> None:
+        """The handler raised."""
+        self._say(HandlerFailed, peer=self._peer(), detail=failure.type.__name__ if failure.type else "")
+
+    def lost(self, cause: Cause | None, detail: str) -> None:
+        """An established connection has ended."""
+        tls = self._tls
+        assert tls is not None
+        self._say(
+            Closed,
+            peer=self._peer(),
+            cause=cause,
+            detail=detail,
+            bytes_in=tls.bytes_in,
+            bytes_out=tls.bytes_out,
+            seconds=self._age(),
+        )
+
+    # --- what the listener asks
+
+    def end(self) -> None:
+        """The service stops: finish properly where there is a handler, drop what has none."""
+        if self._tls is not None:
+            self._tls.loseConnection()
+        else:
+            self.transport.abortConnection()
+
+    def abort(self) -> None:
+        """The service has waited long enough."""
+        (self._tls or self.transport).abortConnection()
+
+    # --- the steps
+
+    def _begin(self, hello: ClientHello, received: bytes) -> None:
+        listener = self._listener
+        self._server_name = hello.server_name
+        self._hello = None
+        self._host = host = listener.hosts.choose(hello)
+        try:
+            tls = TLSTransport(self.transport, host.maker, host.handler, self, listener.clock, listener.close)
+        except Exception:
+            _log.failure("no TLS connection could be made")
+            self._refuse(TLSFailure(Cause.HANDLER, "the host's TLS settings failed", Alert.INTERNAL_ERROR))
+            return
+        self._tls = tls
+        self.dataReceived = tls.dataReceived  # type: ignore[method-assign, assignment]  # one call less for each read
+        tls.dataReceived(received)
+
+    def _refuse(self, failure: TLSFailure) -> None:
+        """Before there is TLS: the alert in the clear, then the end."""
+        self._hello = None
+        self.handshake_failed(failure)
+        self._goodbye = Goodbye(self.transport, self._listener.close)
+        if failure.alert is not None:
+            self.transport.write(alert_record(failure.alert))
+        if failure.cause is Cause.EOF:
+            self._goodbye.end()
+        else:
+            self._goodbye.begin()
+
+    def _late(self) -> None:
+        """The handshake's time is over: the client has had it, there is nothing to wait for."""
+        self.handshake_failed(TLSFailure(Cause.HANDSHAKE_TIMEOUT, "the handshake was not finished in time"))
+        self._goodbye = self._goodbye or Goodbye(self.transport, self._listener.close)
+        self.abort()
+
+    def _same_name(self, connection: SSL.Connection) -> bool:
+        """
+        Whether OpenSSL's name is the one that the host was chosen by. A TLS 1.2 session of a foreign context
+        has no name; it resumes in the context that made it and in no other.
+        """
+        seen = connection.get_servername()
+        if seen is None and connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+            return True
+        return seen == self._server_name
+
+    def _peer(self) -> Peer:
+        assert self._tls is not None
+        return self._tls.peer or Peer(self._address)
+
+    def _age(self) -> float:
+        return self._listener.clock.seconds() - self._since
+
+    def _say(self, kind: Any, **about: Any) -> None:
+        listener = self._listener
+        event = kind(connection=self._number, listener=listener.name, address=address_text(self._address), **about)
+        listener.observers.tell(event)
+
+
+def address_text(address: IAddress | None) -> str:
+    """An address as logs write it: `192.0.2.1:443`, `[2001:db8::1]:443`, a socket's path."""
+    match address:
+        case IPv4Address():
+            return f"{address.host}:{address.port}"
+        case IPv6Address():
+            return f"[{address.host}]:{address.port}"
+        case UNIXAddress():
+            return (address.name or b"").decode("utf-8", "backslashreplace") or "unix"
+        case _:
+            return "unknown"

@@ -1,0 +1,118 @@
+"""
+What happened, as frozen values. Whoever wants to know is given them; nobody who listens can change anything.
+
+An observer is a callable of one event. It runs on the event loop and should return at once; what it raises
+is logged and harms no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.logger import Logger
+
+from mytls.errors import Cause
+from mytls.peer import Peer
+
+_log = Logger()
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """
+    Something happened to a connection.
+
+    @ivar connection: the connection's number, unique in this process
+    @ivar listener: where it came in: `127.0.0.1:8443`, or a socket's path
+    @ivar address: where it came from: `192.0.2.1:50000`
+    """
+
+    connection: int
+    listener: str
+    address: str
+
+
+@attrs.frozen(kw_only=True)
+class Accepted(Event):
+    """A connection was accepted; nothing has been read from it yet."""
+
+
+@attrs.frozen(kw_only=True)
+class Refused(Event):
+    """A connection was turned away before any TLS work."""
+
+    cause: Cause
+    detail: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Established(Event):
+    """
+    The handshake is done and the handler has the connection.
+
+    @ivar seconds: from accept to now
+    """
+
+    peer: Peer
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class HandshakeFailed(Event):
+    """
+    There was no handshake.
+
+    @ivar server_name: the name the client asked for, as far as it came; text of a stranger
+    @ivar seconds: from accept to now
+    """
+
+    cause: Cause
+    detail: str
+    server_name: str | None
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class HandlerFailed(Event):
+    """The handler raised; its traceback is in the log."""
+
+    peer: Peer
+    detail: str
+
+
+@attrs.frozen(kw_only=True)
+class Closed(Event):
+    """
+    An established connection has ended.
+
+    @ivar cause: why, or None for a clean end: each side has said that it was finished
+    @ivar bytes_in: plaintext bytes from the peer to the handler
+    @ivar bytes_out: plaintext bytes from the handler to the peer
+    @ivar seconds: from accept to now
+    """
+
+    peer: Peer
+    cause: Cause | None
+    detail: str
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+
+
+Observer = Callable[[Event], object]
+
+
+@attrs.frozen
+class Observers:
+    """Everyone who is told."""
+
+    observers: Sequence[Observer] = ()
+
+    def tell(self, event: Event) -> None:
+        """Give the event to each observer in turn."""
+        for observer in self.observers:
+            try:
+                observer(event)
+            except Exception:
+                _log.failure("an observer of events failed")

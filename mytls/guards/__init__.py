@@ -1,0 +1,1 @@
+"""What keeps a stranger from holding anything."""

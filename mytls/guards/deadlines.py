@@ -1,0 +1,55 @@
+"""
+Deadlines without a reactor timer for each: who starts later ends later, so one timer for the first is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class Deadline:
+    """
+    One length of time, for any number of waits at once.
+
+    @ivar seconds: the length; 0 is no deadline
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._waits: dict[Hashable, tuple[float, Callable[[], object]]] = {}
+        self._timer: IDelayedCall | None = None
+
+    def start(self, key: Hashable, expired: Callable[[], object]) -> None:
+        """Call C{expired} after the length of time, unless stopped before; a start anew counts from now."""
+        if not self.seconds:
+            return
+        self._waits.pop(key, None)
+        self._waits[key] = (self._clock.seconds() + self.seconds, expired)
+        if self._timer is None:
+            self._timer = self._clock.callLater(self.seconds, self._ring)
+
+    def stop(self, key: Hashable) -> None:
+        """Forget this wait, if there is one."""
+        self._waits.pop(key, None)
+        if not self._waits and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        due = []
+        for key, (when, expired) in self._waits.items():
+            if when > now:
+                break
+            due.append((key, expired))
+        for key, _ in due:
+            del self._waits[key]
+        if self._waits:
+            first, _ = next(iter(self._waits.values()))
+            self._timer = self._clock.callLater(max(first - now, 0), self._ring)
+        for _, expired in due:
+            expired()

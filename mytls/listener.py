@@ -1,0 +1,99 @@
+"""A listener: accepts connections, knows which are open, ends them when the service stops."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
+
+from mytls.connection import ServerConnection, address_text
+from mytls.events import Observers
+from mytls.guards.deadlines import Deadline
+from mytls.hosts import Host, Hosts
+from mytls.settings import Deadlines
+from mytls.tls.contexts import ConnectionMaker
+
+_numbers = count(1)
+
+
+class TLSFactory(protocol.Factory):
+    """
+    Makes a TLS connection of each that the port below accepts.
+
+    @ivar wrappedFactory: the handler's factory, started and stopped with this one
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        maker: ConnectionMaker,
+        handler: IProtocolFactory,
+        clock: IReactorTime,
+        deadlines: Deadlines,
+        observers: Observers,
+    ) -> None:
+        self.wrappedFactory = handler
+        self.hosts = Hosts(Host(maker, handler))
+        self.clock = clock
+        self.handshake = Deadline(clock, deadlines.handshake)
+        self.close = Deadline(clock, deadlines.close)
+        self.observers = observers
+        self.name = "unknown"
+        self._open: set[ServerConnection] = set()
+        self._all_closed: list[Deferred[None]] = []
+
+    def listening_on(self, port: IListeningPort) -> None:
+        """Take the name of the port that accepts for this factory."""
+        self.name = address_text(port.getHost())
+
+    def buildProtocol(self, addr: IAddress | None) -> ServerConnection:
+        """A connection was accepted."""
+        return ServerConnection(self, addr)
+
+    def opened(self, connection: ServerConnection) -> int:
+        """Count it as open. @return: its number"""
+        self._open.add(connection)
+        return next(_numbers)
+
+    def closed(self, connection: ServerConnection) -> None:
+        """It is gone."""
+        self._open.discard(connection)
+        if not self._open:
+            waiting, self._all_closed = self._all_closed, []
+            for each in waiting:
+                each.callback(None)
+
+    def end_connections(self) -> Deferred[None]:
+        """Finish with each client; whoever is not gone a second after the close deadline is cut. Fires when none is open."""
+        done: Deferred[None] = Deferred()
+        if not self._open:
+            done.callback(None)
+            return done
+        self._all_closed.append(done)
+        for connection in tuple(self._open):
+            connection.end()
+        cut = self.clock.callLater(self.close.seconds + 1, self._cut)
+        return done.addCallback(lambda _: cut.cancel() if cut.active() else None)
+
+    def _cut(self) -> None:
+        for connection in tuple(self._open):
+            connection.abort()
+
+    def doStart(self) -> None:
+        """The port listens."""
+        super().doStart()
+        self.wrappedFactory.doStart()
+
+    def doStop(self) -> None:
+        """The port does not listen any more."""
+        self.wrappedFactory.doStop()
+        super().doStop()
+
+    def logPrefix(self) -> str:
+        """Twisted's log names the handler, as its own TLS does."""
+        inner: Any = self.wrappedFactory
+        return f"{inner.logPrefix() if hasattr(inner, 'logPrefix') else type(inner).__name__} (TLS)"

@@ -1,0 +1,1 @@
+"""TLS: the only place that touches OpenSSL."""

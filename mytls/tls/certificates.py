@@ -1,0 +1,215 @@
+"""Files in; certificate, key and chain out. PEM is parsed by `cryptography`; a wrong file is one line of text."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID
+
+from mytls.errors import ConfigurationError
+
+
+@attrs.frozen
+class KeyPair:
+    """
+    A private key, the certificate that it fits, and the rest of the chain as it is sent.
+
+    A wrong one cannot exist: L{from_files} refuses it.
+    """
+
+    key: PrivateKeyTypes = attrs.field(repr=False)
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+
+    @classmethod
+    def from_files(cls, private_key: str, certificate: str, extra_chain: str | None = None) -> KeyPair:
+        """
+        Load a PEM key and the PEM certificates that go with it.
+
+        @param private_key: the path of the key; the file may hold more
+        @param certificate: the path of the certificate, with its chain or without; may be the key's file
+        @param extra_chain: the path of further certificates to send
+        @raise ConfigurationError: one line, which names the key word of the endpoint string and the file
+        """
+        key = _load_key(private_key)
+        certificates = _load_certificates(certificate, "certKey")
+        fitting = [each for each in certificates if _same_key(each, key)]
+        if not fitting:
+            raise ConfigurationError(
+                f"privateKey={private_key}: the key does not fit the certificate in certKey={certificate}"
+            )
+        leaf = fitting[0]
+        extra = _load_certificates(extra_chain, "extraCertChain") if extra_chain else []
+        return cls(key, leaf, tuple(each for each in certificates + extra if each != leaf))
+
+    def expiry_warning(self, now: datetime.datetime) -> str | None:
+        """A sentence where the certificate is not valid at C{now}, or None."""
+        if now > self.certificate.not_valid_after_utc:
+            return f"the certificate has expired on {self.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        if now < self.certificate.not_valid_before_utc:
+            return f"the certificate is valid from {self.certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on"
+        return None
+
+
+def read_file(path: str, word: str) -> bytes:
+    """
+    The content of a file that the configuration names.
+
+    @param path: as the user wrote it
+    @param word: the key that names it, for the error
+    @raise ConfigurationError: there is no such file, or it cannot be read
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ConfigurationError(f"{word}={path}: no such file") from None
+    except OSError as error:
+        raise ConfigurationError(f"{word}={path}: cannot be read: {error.strerror}") from None
+
+
+def _load_key(path: str) -> PrivateKeyTypes:
+    pem = read_file(path, "privateKey")
+    try:
+        return load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise ConfigurationError(
+            f"privateKey={path}: the key is encrypted and mytls asks no terminal for a password; "
+            "decrypt it with: openssl pkey -in ENCRYPTED -out PLAIN"
+        ) from None
+    except Exception as error:  # the library's own exceptions have no common base
+        what = "there is no private key in it" if b"PRIVATE KEY" not in pem else f"the key cannot be used: {error}"
+        raise ConfigurationError(f"privateKey={path}: not a PEM private key: {_one_line(what)}") from None
+
+
+def _load_certificates(path: str, word: str) -> list[x509.Certificate]:
+    pem = read_file(path, word)
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        what = "there is no certificate in it" if b"CERTIFICATE" not in pem else f"{error}"
+        raise ConfigurationError(f"{word}={path}: not a PEM certificate: {_one_line(what)}") from None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:150]
+
+
+def _same_key(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
+    return _spki(certificate.public_key()) == _spki(key.public_key())
+
+
+def _spki(public_key: Any) -> bytes:
+    der: bytes = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return der
+
+
+def as_ssl_dict(certificate: x509.Certificate) -> dict[str, Any]:
+    """
+    A certificate in the shape of C{ssl.SSLSocket.getpeercert()}.
+
+    @see: U{https://docs.python.org/3/library/ssl.html#ssl.SSLSocket.getpeercert}
+    """
+    extensions = _extensions(certificate)
+    found: dict[str, Any] = {
+        "subject": _name(certificate.subject),
+        "issuer": _name(certificate.issuer),
+        "version": certificate.version.value + 1,
+        "serialNumber": _even_hex(certificate.serial_number),
+        "notBefore": _ssl_date(certificate.not_valid_before_utc),
+        "notAfter": _ssl_date(certificate.not_valid_after_utc),
+    }
+    names = extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    if names is not None:
+        found["subjectAltName"] = tuple(_general_name(each) for each in names)
+    access = extensions.get(ExtensionOID.AUTHORITY_INFORMATION_ACCESS, ())
+    for key, method in (
+        ("OCSP", AuthorityInformationAccessOID.OCSP),
+        ("caIssuers", AuthorityInformationAccessOID.CA_ISSUERS),
+    ):
+        places = tuple(str(each.access_location.value) for each in access if each.access_method == method)
+        if places:
+            found[key] = places
+    points = extensions.get(ExtensionOID.CRL_DISTRIBUTION_POINTS, ())
+    lists = tuple(str(name.value) for point in points for name in point.full_name or ())
+    if lists:
+        found["crlDistributionPoints"] = lists
+    return found
+
+
+def _extensions(certificate: x509.Certificate) -> dict[x509.ObjectIdentifier, Any]:
+    try:
+        return {each.oid: each.value for each in certificate.extensions}
+    except ValueError:  # a certificate with an extension that does not parse still has a subject
+        return {}
+
+
+#: OpenSSL's long names (`openssl list -objects`), which the ssl module uses, by object identifier.
+_LONG_NAMES = {
+    NameOID.COMMON_NAME: "commonName",
+    NameOID.COUNTRY_NAME: "countryName",
+    NameOID.LOCALITY_NAME: "localityName",
+    NameOID.STATE_OR_PROVINCE_NAME: "stateOrProvinceName",
+    NameOID.STREET_ADDRESS: "streetAddress",
+    NameOID.ORGANIZATION_NAME: "organizationName",
+    NameOID.ORGANIZATIONAL_UNIT_NAME: "organizationalUnitName",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+    NameOID.SURNAME: "surname",
+    NameOID.GIVEN_NAME: "givenName",
+    NameOID.TITLE: "title",
+    NameOID.DOMAIN_COMPONENT: "domainComponent",
+    NameOID.EMAIL_ADDRESS: "emailAddress",
+    NameOID.USER_ID: "userId",
+}
+
+
+def _name(name: x509.Name) -> tuple[tuple[tuple[str, str], ...], ...]:
+    return tuple(
+        tuple((_LONG_NAMES.get(each.oid, each.oid.dotted_string), _text(each.value)) for each in rdn)
+        for rdn in name.rdns
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _general_name(name: x509.GeneralName) -> tuple[str, Any]:
+    match name:
+        case x509.DNSName():
+            return ("DNS", name.value)
+        case x509.RFC822Name():
+            return ("email", name.value)
+        case x509.UniformResourceIdentifier():
+            return ("URI", name.value)
+        case x509.IPAddress():
+            return ("IP Address", _openssl_ip(name))
+        case x509.DirectoryName():
+            return ("DirName", _name(name.value))
+        case x509.RegisteredID():
+            return ("Registered ID", name.value.dotted_string)
+        case _:
+            return ("othername", "<unsupported>")
+
+
+def _openssl_ip(name: x509.IPAddress) -> str:
+    """OpenSSL writes an IPv6 address as eight groups in upper case, without `::`."""
+    packed: bytes = name.value.packed if hasattr(name.value, "packed") else b""
+    if len(packed) != 16:
+        return str(name.value)
+    return ":".join(f"{int.from_bytes(packed[i : i + 2], 'big'):X}" for i in range(0, 16, 2))
+
+
+def _even_hex(number: int) -> str:
+    digits = f"{number:X}"
+    return digits if len(digits) % 2 == 0 else f"0{digits}"
+
+
+def _ssl_date(moment: datetime.datetime) -> str:
+    """RFC 5280's times as C{ASN1_TIME_print} writes them: `Jan  5 09:34:43 2018 GMT`."""
+    return f"{moment:%b} {moment.day:2d} {moment:%H:%M:%S %Y} GMT"

@@ -1,0 +1,32 @@
+"""What a finished handshake tells of the peer."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IAddress
+
+from mytls.peer import Peer
+
+
+def peer_of(connection: SSL.Connection, address: IAddress | None) -> Peer:
+    """
+    The peer of an established connection.
+
+    @param connection: after the handshake
+    @param address: where the peer connects from
+    """
+    name = connection.get_servername()
+    alpn = connection.get_alpn_proto_negotiated()
+    certificate = connection.get_peer_certificate(as_cryptography=True)
+    chain = connection.get_peer_cert_chain(as_cryptography=True) if certificate is not None else None
+    return Peer(
+        address=address,
+        server_name=None if name is None else name.decode("latin-1"),
+        alpn=alpn.decode("latin-1") or None,
+        version=connection.get_protocol_version_name(),
+        cipher=connection.get_cipher_name(),
+        cipher_bits=connection.get_cipher_bits(),
+        group=connection.get_group_name(),
+        certificate=certificate,
+        chain=tuple(chain or ()),
+    )

@@ -1,0 +1,597 @@
+"""
+The tunnel between two Twisted interfaces: a transport of bytes below, a protocol above.
+
+Reading. Bytes from below go into the tunnel; what comes out goes to the handler, until the tunnel has no more or
+somebody says stop. "Somebody" is the handler (`pauseProducing`), or the transport below: while it holds more than
+it should of what the peer does not read, and the handler has registered no producer that could be paused in its
+place, nothing is read from that peer either. So what one connection holds is bounded, whatever its handler does.
+
+Writing. Each write is encrypted at once and sent at once; while a piece of data is being delivered, what the handler
+writes in answer is sent together when it returns.
+
+Closing. `loseConnection` waits for the producer, sends close_notify, and leaves the rest to L{Goodbye}.
+The handler's `connectionLost` gets C{ConnectionDone} only where the peer's close_notify has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, Protocol
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    INegotiated,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+    ISSLTransport,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mytls.errors import Cause, TLSFailure
+from mytls.guards.deadlines import Deadline
+from mytls.peer import Peer
+from mytls.sockets import Goodbye
+from mytls.tls.contexts import ConnectionMaker
+from mytls.tls.tunnel import WRITE_SIZE, State, tunnel
+
+_log = Logger()
+
+
+class Phase(Enum):
+    """How far the life of a transport has come."""
+
+    HANDSHAKE = "handshake"
+    OPEN = "open"
+    #: `loseConnection` was called; something registered is still to be written.
+    CLOSING = "closing"
+    #: Our last byte is written; the peer's end is waited for.
+    GOODBYE = "goodbye"
+    LOST = "lost"
+
+
+class Owner(Protocol):
+    """Who decides what a finished handshake leads to, and hears how it ends."""
+
+    def established(self) -> IProtocol | None:
+        """The handshake is done. @return: the handler, not yet connected, or None to close"""
+
+    def handshake_failed(self, failure: TLSFailure) -> None:
+        """There will be no handshake."""
+
+    def handler_failed(self, failure: Failure) -> None:
+        """The handler raised; it is logged already."""
+
+    def lost(self, cause: Cause | None, detail: str) -> None:
+        """An established connection is gone. @param cause: None after a clean end"""
+
+
+class _Negotiation:
+    """What Twisted's C{CertificateOptions} look for on the protocol that they make a connection for."""
+
+    __slots__ = ("wrappedFactory",)
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self.wrappedFactory = factory
+
+
+@implementer(ITCPTransport, ISSLTransport, INegotiated, IConsumer, IPushProducer, ISystemHandle)
+class TLSTransport:
+    """
+    A TLS connection, as the transport of a handler.
+
+    @ivar peer: the other side, once the handshake is done
+    @ivar disconnecting: whether C{loseConnection} was called
+    @ivar bytes_in: plaintext bytes delivered
+    @ivar bytes_out: plaintext bytes accepted
+    """
+
+    peer: Peer | None = None
+    disconnecting = False
+    disconnected = False
+    connected = True
+    bytes_in = 0
+    bytes_out = 0
+
+    def __init__(
+        self,
+        below: Any,
+        maker: ConnectionMaker,
+        factory: IProtocolFactory,
+        owner: Owner,
+        clock: IReactorTime,
+        close_deadline: Deadline,
+    ) -> None:
+        """
+        @param below: the transport of the ciphertext; its protocol hands on what it hears
+        @param maker: makes the OpenSSL connection
+        @param factory: the handler's, which may have application protocols to offer
+        @param close_deadline: how long the peer may take to answer our close_notify
+        """
+        self.factory = _Negotiation(factory)
+        self.protocol: IProtocol | None = None
+        self._below = below
+        self._owner = owner
+        self._clock = clock
+        self._phase = Phase.HANDSHAKE
+        self._goodbye = Goodbye(below, close_deadline)
+        self._reason: Failure | None = None
+        self._ended: tuple[Cause | None, str] | None = None
+        self._paused = False
+        self._full = False
+        self._flowing = True
+        self._delivering = False
+        self._held = 0
+        self._told_peer_finished = False
+        self._producer: Any = None
+        self._streaming = True
+        connection = maker(self)
+        connection.set_app_data(self)
+        connection.set_accept_state()
+        self._tunnel = tunnel(connection)
+        below.registerProducer(_Backpressure(self), True)
+
+    # --- what the connection below tells
+
+    def dataReceived(self, ciphertext: bytes) -> None:
+        """Bytes from the peer."""
+        self._tunnel.feed(ciphertext)
+        if self._phase is Phase.OPEN:
+            self._deliver()
+        elif self._phase is Phase.HANDSHAKE:
+            self._shake_hands()
+        else:
+            self._discard()
+
+    def readConnectionLost(self) -> None:
+        """The peer will send nothing more: a FIN below."""
+        if self._phase is Phase.LOST:
+            return
+        shaking = self._phase is Phase.HANDSHAKE
+        cut = self._tunnel.cut()
+        if self._phase is Phase.GOODBYE:
+            self._goodbye.end()
+        elif cut is not None and shaking:
+            self._no_handshake(cut)
+        elif cut is not None:
+            self._truncated(cut)
+
+    def writeConnectionLost(self) -> None:
+        """Our direction has ended below."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection below is gone."""
+        shaking = self._phase is Phase.HANDSHAKE
+        farewell = self._phase is Phase.GOODBYE
+        self._phase = Phase.LOST
+        self.disconnected, self.connected = True, False
+        self._goodbye.forget()
+        self._stop_producer()
+        if shaking:
+            self._owner.handshake_failed(TLSFailure(Cause.RESET, "the connection was lost during the handshake"))
+        elif self.protocol is not None:
+            cause, detail = self._ended or self._end_of(reason, farewell)
+            self._call(self.protocol.connectionLost, self._reason or self._reason_of(reason))
+            self._owner.lost(cause, detail)
+        # OpenSSL's connection refers to us and we to it.
+        self._tunnel.connection.set_app_data(None)
+
+    # --- the handshake
+
+    def _shake_hands(self) -> None:
+        try:
+            done = self._tunnel.handshake()
+        except TLSFailure as failure:
+            self._no_handshake(failure)
+            return
+        if not done:
+            self._flush()
+            return
+        self._phase = Phase.OPEN
+        self._delivering = True  # what the handler writes first goes out with our last handshake messages
+        self.protocol = self._owner.established()
+        if self._phase is Phase.OPEN:
+            self._connect_handler()
+        self._delivering = False
+        if self._phase is Phase.OPEN:
+            self._deliver()
+        elif self._phase is not Phase.LOST:
+            self._after_delivery()
+
+    def _connect_handler(self) -> None:
+        if self.protocol is None:
+            self.loseConnection()
+            return
+        self._call(self.protocol.makeConnection, self)
+        if IHandshakeListener.providedBy(self.protocol):
+            self._call(self.protocol.handshakeCompleted)
+
+    def _no_handshake(self, failure: TLSFailure) -> None:
+        self._phase = Phase.GOODBYE
+        self._owner.handshake_failed(failure)
+        self._flush()
+        self._below.unregisterProducer()
+        self._goodbye.begin()
+
+    def refuse(self, failure: TLSFailure) -> None:
+        """End the connection from within C{established}: the peer is not let in."""
+        self._ended = (failure.cause, failure.detail)
+        self._owner.handshake_failed(failure)
+        self._phase = Phase.GOODBYE
+        self._flush()
+        self._below.unregisterProducer()
+        self._goodbye.begin()
+
+    # --- reading
+
+    def _deliver(self) -> None:
+        """Give the handler what there is, for as long as it wants it; then send what has come of it."""
+        if self._delivering:
+            return
+        read, self._delivering = self._tunnel.read, True
+        try:
+            while self._flowing and (data := read()):
+                self.bytes_in += len(data)
+                self.protocol.dataReceived(data)  # type: ignore[union-attr]
+        except TLSFailure as failure:
+            self._fail(failure)
+        except Exception:
+            self._handler_failed(Failure())
+        self._delivering = False
+        if self._phase is not Phase.LOST:
+            self._after_delivery()
+
+    def _after_delivery(self) -> None:
+        if self._tunnel.unsent:
+            self._write(b"")
+        self._flush()
+        if self._phase is Phase.OPEN and self._tunnel.state is State.PEER_FINISHED:
+            self._peer_finished()
+        elif self._phase is Phase.CLOSING:
+            self._finish_when_written()
+        elif self._phase is Phase.GOODBYE:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Nobody wants what the peer still says, save that it is through."""
+        try:
+            while self._tunnel.state is not State.FAILED and self._tunnel.read():
+                pass
+        except TLSFailure:
+            self._goodbye.end()
+            return
+        self._tunnel.outgoing()
+        if self._tunnel.state is State.CLOSED:
+            self._goodbye.end()
+
+    def _peer_finished(self) -> None:
+        """The peer's close_notify: the handler may go on writing if it knows how; otherwise it is the end."""
+        if self._told_peer_finished:
+            return
+        self._told_peer_finished = True
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self._call(self.protocol.readConnectionLost)
+        else:
+            self.loseConnection()
+
+    def _regulate(self) -> None:
+        """Read from the peer, or not, as the facts stand."""
+        flowing = not self._paused and not (self._full and self._producer is None)
+        if flowing == self._flowing:
+            return
+        self._flowing = flowing
+        if self._phase not in (Phase.OPEN, Phase.CLOSING):
+            return
+        if flowing:
+            self._clock.callLater(0, self._flow_again)
+        else:
+            self._below.pauseProducing()
+
+    def _flow_again(self) -> None:
+        """What was decrypted or received before the pause comes first, then the socket."""
+        if self._flowing and self._phase is Phase.OPEN:
+            self._deliver()
+        if self._flowing and self._phase is not Phase.LOST and self._tunnel.state in (State.OPEN, State.FINISHED):
+            self._below.resumeProducing()
+
+    # --- writing
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send. After C{loseConnection} only a registered producer may still write."""
+        if self._phase is not Phase.OPEN and not (self._phase is Phase.CLOSING and self._producer is not None):
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"data must be bytes, not {type(data).__name__}")
+            return
+        self.bytes_out += len(data)
+        if len(data) <= WRITE_SIZE:
+            self._write(data)
+            return
+        view = memoryview(data)
+        for at in range(0, len(view), WRITE_SIZE):
+            self._write(view[at : at + WRITE_SIZE])
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """All of these, as one write."""
+        self.write(b"".join(data))
+
+    def _write(self, data: bytes | memoryview) -> None:
+        try:
+            self._tunnel.write(data)
+        except TLSFailure as failure:
+            self._fail(failure)
+            return
+        if self._tunnel.unsent:
+            self._set_full(True)
+        elif self._full and not data:
+            self._set_full(False)
+        self._held += len(data)
+        if not self._delivering or self._held >= WRITE_SIZE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._held = 0
+        ciphertext = self._tunnel.outgoing()
+        if ciphertext:
+            self._below.write(ciphertext)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        See C{IConsumer}.
+
+        A transport that is registered as its own producer, as an echo does, asks for what happens anyway.
+
+        @raise RuntimeError: one is registered already
+        """
+        if producer is self:
+            return
+        if self._producer is not None:
+            raise RuntimeError(
+                f"Cannot register producer {producer}, because producer {self._producer} was never unregistered."
+            )
+        if self._phase not in (Phase.OPEN, Phase.CLOSING):
+            producer.stopProducing()
+            return
+        self._producer, self._streaming = producer, streaming
+        self._regulate()
+        if not streaming:
+            self._pull()
+        elif self._full:
+            producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """See C{IConsumer}."""
+        self._producer = None
+        self._regulate()
+        if self._phase is Phase.CLOSING and not self._delivering:
+            self._finish_when_written()
+
+    def _stop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            self._call(producer.stopProducing)
+
+    def _pull(self) -> None:
+        """Ask a pull producer for its next piece, once a turn, while there is room."""
+        if self._producer is None or self._streaming or self._full:
+            return
+        self._call(self._producer.resumeProducing)
+        if self._producer is not None and not self._full:
+            self._clock.callLater(0, self._pull)
+
+    def _set_full(self, full: bool) -> None:
+        """The transport below holds more than it should, or has sent it all."""
+        if full == self._full or self._phase is Phase.LOST:
+            return
+        self._full = full
+        if self._producer is None:
+            self._regulate()
+        elif not self._streaming:
+            self._pull()
+        else:
+            self._call(self._producer.pauseProducing if full else self._producer.resumeProducing)
+
+    # --- closing
+
+    def loseConnection(self) -> None:
+        """Send all that was written, then close_notify, then close."""
+        if self._phase is not Phase.OPEN:
+            if self._phase is Phase.HANDSHAKE:
+                self.abortConnection()
+            return
+        self.disconnecting = True
+        self._phase = Phase.CLOSING
+        self._flowing = False
+        if not self._delivering:
+            self._finish_when_written()
+
+    def loseWriteConnection(self) -> None:
+        """Send close_notify, and go on reading (RFC 8446 section 6.1)."""
+        if self._phase is not Phase.OPEN or self._tunnel.state not in (State.OPEN, State.PEER_FINISHED):
+            return
+        if self._tunnel.state is State.PEER_FINISHED:
+            self.loseConnection()
+            return
+        self._finish_tunnel()
+        self._flush()
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self._call(self.protocol.writeConnectionLost)
+
+    def abortConnection(self) -> None:
+        """Drop the connection at once, and what is unsent with it."""
+        if self._phase is Phase.LOST:
+            return
+        self._flowing = False
+        if self._phase is not Phase.HANDSHAKE:
+            self._phase = Phase.GOODBYE
+            self._reason = self._reason or Failure(ConnectionAborted())
+            self._ended = self._ended or (Cause.RESET, "we aborted the connection")
+        self._below.unregisterProducer()
+        self._below.abortConnection()
+
+    def handlerFailed(self, failure: Failure) -> None:
+        """The handler's code raised where we did not call it: in a thread, in a coroutine."""
+        self._handler_failed(failure)
+
+    def failVerification(self, reason: Failure) -> None:
+        """What Twisted's TLS protocols offer to whoever verifies a peer: abort, with this reason."""
+        self._reason = reason
+        self.abortConnection()
+
+    def _finish_when_written(self) -> None:
+        if self._phase is not Phase.CLOSING or self._producer is not None or self._tunnel.unsent:
+            return
+        self._phase = Phase.GOODBYE
+        if self._tunnel.state in (State.OPEN, State.PEER_FINISHED):
+            self._finish_tunnel()
+        self._flush()
+        self._below.unregisterProducer()
+        if self._tunnel.state is State.CLOSED:
+            self._goodbye.end()
+        else:
+            self._goodbye.begin()
+            self._discard()
+
+    def _finish_tunnel(self) -> None:
+        try:
+            self._tunnel.finish()
+        except TLSFailure as failure:
+            self._ended = self._ended or (failure.cause, failure.detail)
+
+    def _truncated(self, cut: TLSFailure) -> None:
+        """The stream has ended where it might have gone on; what we have written is still sent."""
+        self._phase = Phase.GOODBYE
+        self._ended = (cut.cause, cut.detail)
+        self._reason = Failure(ConnectionLost(cut.detail))
+        self._below.unregisterProducer()
+        self._goodbye.end()
+
+    def _fail(self, failure: TLSFailure) -> None:
+        """TLS cannot go on: send the alert that OpenSSL has made, and close."""
+        self._phase = Phase.GOODBYE
+        self._flowing = False
+        self._ended = (failure.cause, failure.detail)
+        self._reason = Failure(ConnectionLost(failure.detail))
+        self._flush()
+        self._below.unregisterProducer()
+        self._goodbye.begin()
+
+    def _handler_failed(self, failure: Failure) -> None:
+        """
+        Ours to see: one traceback. The peer sees its connection cut, without close_notify, since what it got may be
+        half an answer.
+        """
+        _log.failure("the handler failed", failure=failure)
+        self._owner.handler_failed(failure)
+        if self._phase in (Phase.LOST, Phase.GOODBYE):
+            return
+        self._phase = Phase.GOODBYE
+        self._flowing = False
+        self._ended = (Cause.HANDLER, f"the handler raised {failure.type.__name__ if failure.type else failure.type}")
+        self._reason = failure
+        self._below.unregisterProducer()
+        self._goodbye.begin()
+
+    def _call(self, function: Any, *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except Exception:
+            self._handler_failed(Failure())
+
+    def _reason_of(self, reason: Failure) -> Failure:
+        if reason.check(ConnectionDone) and self._tunnel.state not in (State.CLOSED, State.PEER_FINISHED):
+            return Failure(ConnectionLost("the peer sent no close_notify"))
+        return reason
+
+    def _end_of(self, reason: Failure, farewell: bool) -> tuple[Cause | None, str]:
+        if reason.check(ConnectionAborted):
+            return Cause.RESET, "the peer did not read what was left in time"
+        if farewell or self._tunnel.state is State.CLOSED:
+            return None, ""
+        return Cause.RESET, "the peer reset the connection"
+
+    # --- what the handler may ask
+
+    def getHost(self) -> Any:
+        """Our address."""
+        return self._below.getHost()
+
+    def getPeer(self) -> Any:
+        """The peer's address."""
+        return self._below.getPeer()
+
+    def fileno(self) -> int:
+        """The descriptor of the socket below, or -1."""
+        fileno = getattr(self._below, "fileno", None)
+        return fileno() if fileno is not None else -1
+
+    def getHandle(self) -> SSL.Connection:
+        """The pyOpenSSL connection, as Twisted's TLS transports give it."""
+        return self._tunnel.connection
+
+    def getPeerCertificate(self) -> Any:
+        """The peer's certificate as a pyOpenSSL C{X509}, or None; C{peer.certificate} is cryptography's."""
+        return self._tunnel.connection.get_peer_certificate()
+
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """See C{INegotiated}."""
+        return self._tunnel.connection.get_alpn_proto_negotiated() or None
+
+    def getTcpNoDelay(self) -> bool:
+        """See C{ITCPTransport}."""
+        return self._below.getTcpNoDelay()  # type: ignore[no-any-return]
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """See C{ITCPTransport}."""
+        self._below.setTcpNoDelay(enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """See C{ITCPTransport}."""
+        return self._below.getTcpKeepAlive()  # type: ignore[no-any-return]
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """See C{ITCPTransport}."""
+        self._below.setTcpKeepAlive(enabled)
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing more, also of what has come already, and stop reading."""
+        self._paused = True
+        self._regulate()
+
+    def resumeProducing(self) -> None:
+        """Deliver again, from the next turn of the reactor on."""
+        self._paused = False
+        self._regulate()
+
+    def stopProducing(self) -> None:
+        """See C{IProducer}."""
+        self.loseConnection()
+
+
+@implementer(IPushProducer)
+class _Backpressure:
+    """What the transport below pauses while it holds too much."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: TLSTransport) -> None:
+        self._transport = transport
+
+    def pauseProducing(self) -> None:
+        self._transport._set_full(True)
+
+    def resumeProducing(self) -> None:
+        self._transport._set_full(False)
+
+    def stopProducing(self) -> None:
+        """The connection is lost; `connectionLost` follows."""
