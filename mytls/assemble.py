@@ -138,8 +138,8 @@ def service(
     """
     A service that serves a handler over TLS, to add to any application.
 
-    @param endpoint: a server endpoint string such as `ssl:8443:privateKey=key.pem:certKey=fullchain.pem`, an endpoint, or
-        several
+    @param endpoint: a server endpoint string such as `ssl:8443:privateKey=key.pem:certKey=fullchain.pem`, an endpoint,
+        or several
     @param handler: a handler string such as `call:app:do_something`, or a Twisted protocol factory
     @param reactor: the reactor; the global one if left out
     @param deadlines: how long clients may take

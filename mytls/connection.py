@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from OpenSSL import SSL
 from twisted.internet import protocol
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -102,7 +101,7 @@ class ServerConnection(protocol.Protocol):
     def writeConnectionLost(self) -> None:
         """Our own direction has ended."""
 
-    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The transport below is gone."""
         if self._tls is not None:
             self._tls.connectionLost(reason)

@@ -68,7 +68,7 @@ class TLSFactory(protocol.Factory):
                 each.callback(None)
 
     def end_connections(self) -> Deferred[None]:
-        """Finish with each client; whoever is not gone a second after the close deadline is cut. Fires when none is open."""
+        """Finish with each client; cut whoever is left a second after the close deadline. Fires when none is open."""
         done: Deferred[None] = Deferred()
         if not self._open:
             done.callback(None)

@@ -19,7 +19,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -72,7 +72,7 @@ class StreamProtocol(Protocol):
     def writeConnectionLost(self) -> None:
         """Our close_notify is sent."""
 
-    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Nobody is there any more."""
         self.stream.lost(_read_error(reason))
 
@@ -116,7 +116,7 @@ def _read_error(reason: Failure) -> OSError | None:
 
 
 def _by_the_peer(failure: Failure) -> bool:
-    """A peer that went away, or was too slow for a time that the function itself has set, is no fault of the function."""
+    """A peer that went away, or was too slow for a time that the function has set, is no fault of the function."""
     return failure.check(ConnectionError, TimeoutError, ssl.SSLEOFError, ssl.SSLZeroReturnError) is not None
 
 
