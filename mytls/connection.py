@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from OpenSSL import SSL
 from twisted.internet import protocol
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorTime
@@ -19,12 +18,12 @@ from zope.interface import implementer
 
 from mytls.errors import Alert, Cause, TLSFailure, alert_record
 from mytls.events import Accepted, Closed, Established, HandlerFailed, HandshakeFailed, Observers
+from mytls.goodbye import Goodbye
 from mytls.guards.deadlines import Deadline
 from mytls.hosts import Hosts
 from mytls.peer import Peer
-from mytls.sockets import Goodbye
 from mytls.tls.hello import ClientHello, HelloReader
-from mytls.tls.identity import peer_of
+from mytls.tls.identity import peer_of, same_name
 from mytls.tls.transport import TLSTransport
 
 _log = Logger()
@@ -114,19 +113,32 @@ class ServerConnection(protocol.Protocol):
 
     # --- what the TLS transport tells
 
-    def established(self) -> IProtocol | None:
+    def established(self) -> None:
         """The handshake is done: the handler may meet its peer."""
         tls, listener = self._tls, self._listener
         assert tls is not None
         listener.handshake.stop(self)
         connection = tls.getHandle()
-        if not self._same_name(connection):
+        if not same_name(connection, self._server_name):
             tls.refuse(TLSFailure(Cause.UNKNOWN_NAME, "the session was made for another server name"))
-            return None
+            return
         tls.peer = peer = peer_of(connection, self._address)
         self._say(Established, peer=peer, seconds=self._age())
-        handler: IProtocol | None = self._host.handler.buildProtocol(self._address)  # type: ignore[arg-type]  # None where the port knows no address
-        return handler
+        handler = self._build()
+        if handler is not None:
+            tls.connect(handler)
+        else:
+            tls.loseConnection()
+
+    def _build(self) -> IProtocol | None:
+        """The handler's protocol; None where its factory wants no connection, or fails."""
+        assert self._tls is not None
+        try:
+            address: Any = self._address  # None where the port knows no address
+            return self._host.handler.buildProtocol(address)
+        except Exception:
+            self._tls.handlerFailed(Failure())
+            return None
 
     def handshake_failed(self, failure: TLSFailure) -> None:
         """There is no handshake: say so, once."""
@@ -148,9 +160,10 @@ class ServerConnection(protocol.Protocol):
         self._say(HandlerFailed, peer=self._peer(), detail=failure.type.__name__ if failure.type else "")
 
     def lost(self, cause: Cause | None, detail: str) -> None:
-        """An established connection has ended."""
+        """The connection has ended; where there was no handshake, that is said already."""
         tls = self._tls
-        assert tls is not None
+        if self._ended or tls is None:
+            return
         self._say(
             Closed,
             peer=self._peer(),
@@ -208,16 +221,6 @@ class ServerConnection(protocol.Protocol):
         self.handshake_failed(TLSFailure(Cause.HANDSHAKE_TIMEOUT, "the handshake was not finished in time"))
         self._goodbye = self._goodbye or Goodbye(self.transport, self._listener.close)
         self.abort()
-
-    def _same_name(self, connection: SSL.Connection) -> bool:
-        """
-        Whether OpenSSL's name is the one that the host was chosen by. A TLS 1.2 session of a foreign context
-        has no name; it resumes in the context that made it and in no other.
-        """
-        seen = connection.get_servername()
-        if seen is None and connection.get_protocol_version() < SSL.TLS1_3_VERSION:
-            return True
-        return seen == self._server_name
 
     def _peer(self) -> Peer:
         assert self._tls is not None

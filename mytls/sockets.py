@@ -1,5 +1,5 @@
 """
-Sockets that write at once, and say goodbye properly.
+Sockets that write at once.
 
 Twisted's transports queue every write for the next turn of the reactor. Where nothing is queued the socket can
 nearly always take it now; that saves a system call, a turn and a copy for each message. Only what the socket does
@@ -9,34 +9,131 @@ not take is queued, and from then on everything is as Twisted does it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import interfaces, tcp, unix
+from twisted.internet import abstract, interfaces, tcp, unix
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, providedBy
 
+from mytls.errors import TLSFailure
 from mytls.guards.deadlines import Deadline
+from mytls.peer import Peer
+from mytls.settings import Deadlines
+from mytls.tls.contexts import connection_maker
+from mytls.tls.identity import peer_of
+from mytls.tls.transport import TLSTransport
 
 
 class _WritesAtOnce(tcp.Server):
     """For any stream transport of a Twisted port: C{write} tries the socket first."""
 
     def write(self, data: bytes) -> None:
-        if self._tempDataBuffer or self.dataBuffer or not self.connected or self._unusual():
+        if self.TLS:
             super().write(data)
+        else:
+            self.write_below(data)
+
+    def write_below(self, data: bytes) -> None:
+        """Write what is not to be encrypted by this connection's own TLS."""
+        if self._tempDataBuffer or self.dataBuffer or not self.connected or self._ending():
+            abstract.FileDescriptor.write(self, data)
             return
         try:
             sent = self.socket.send(data)
         except OSError:  # full, or lost: the reactor will find out which
             sent = 0
         if sent < len(data):
-            super().write(data[sent:])
+            abstract.FileDescriptor.write(self, data[sent:])
 
-    def _unusual(self) -> bool:
-        return self.TLS or self._aborting or self._writeDisconnecting or self._writeDisconnected
+    def _ending(self) -> bool:
+        return self._aborting or self._writeDisconnecting or self._writeDisconnected
+
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        """
+        TLS from here on, with mytls's own transport. The protocol stays, and so does its transport.
+
+        @param ctx: what L{connection_maker} takes
+        @param normal: False to be the client of this handshake, which is left to Twisted
+        """
+        if not normal:
+            super().startTLS(ctx, normal)
+            return
+        _Upgrade(self, ctx).begin()
 
     def queued(self) -> int:
         """How many bytes wait here for the socket to take them."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+
+class _Below:
+    """The connection under its own TLS: what is written here is not encrypted once more."""
+
+    def __init__(self, connection: _WritesAtOnce) -> None:
+        self._connection = connection
+        directlyProvides(self, providedBy(connection))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def write(self, data: bytes) -> None:
+        self._connection.write_below(data)
+
+    def loseConnection(self) -> None:
+        abstract.FileDescriptor.loseConnection(self._connection)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        abstract.FileDescriptor.registerProducer(self._connection, producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        abstract.FileDescriptor.unregisterProducer(self._connection)
+
+
+class _Upgrade:
+    """The owner of a TLS transport that takes over a connection in the middle of its life."""
+
+    def __init__(self, connection: _WritesAtOnce, options: object) -> None:
+        self._connection = connection
+        self._protocol: Any = connection.protocol
+        clock: Any = connection.reactor
+        self._handshake = Deadline(clock, Deadlines().handshake)
+        factory = getattr(self._protocol, "factory", None) or Factory()
+        close = Deadline(clock, Deadlines().close)
+        self._producer = connection.producer, connection.streamingProducer
+        connection.unregisterProducer()
+        maker = connection_maker(options)
+        self._tls = TLSTransport(_Below(connection), maker, factory, self, clock, close)
+
+    def begin(self) -> None:
+        """Take over."""
+        connection, tls = self._connection, self._tls
+        tls.protocol = self._protocol
+        connection.protocol = tls  # type: ignore[assignment]  # it hears what a protocol hears
+        connection.TLS = True
+        connection.getHandle = tls.getHandle  # type: ignore[method-assign, assignment]  # as Twisted's own does
+        connection.getPeerCertificate = tls.getPeerCertificate  # type: ignore[attr-defined]  # likewise
+        directlyProvides(connection, providedBy(connection), interfaces.ISSLTransport)
+        producer, streaming = self._producer
+        if producer is not None:
+            tls.registerProducer(producer, streaming)
+        self._handshake.start(self, tls.abortConnection)
+
+    def established(self) -> None:
+        """The handshake is done; the protocol goes on."""
+        self._handshake.stop(self)
+        peer: Peer = peer_of(self._tls.getHandle(), self._connection.getPeer())
+        self._tls.peer = self._connection.peer = peer  # type: ignore[attr-defined]
+        self._tls.handshake_completed()
+
+    def handshake_failed(self, failure: TLSFailure) -> None:
+        """The protocol hears of it as a lost connection."""
+        self._handshake.stop(self)
+
+    def handler_failed(self, failure: Failure) -> None:
+        """It is in the log."""
+
+    def lost(self, cause: object, detail: str) -> None:
+        """The protocol knows."""
 
 
 class TCPServer(_WritesAtOnce):
@@ -65,58 +162,3 @@ def write_at_once(port: interfaces.IListeningPort) -> None:
     if port.addressFamily in (socket.AF_INET, socket.AF_INET6):
         # Linux hands the option down to accepted sockets; once here is once for all of them.
         port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-class Goodbye:
-    """
-    The end of a connection, so that nothing that was sent is lost and nobody can hold it.
-
-    The way of nginx's lingering close: end our direction when all is written, then read and throw away what still
-    comes, since closing with unread bytes makes the system send a reset, which may overtake our last bytes. When the
-    peer has closed too, or the deadline is over, the socket goes.
-    """
-
-    __slots__ = ("_deadline", "_left", "_transport")
-
-    def __init__(self, transport: Any, deadline: Deadline) -> None:
-        self._transport = transport
-        self._deadline = deadline
-        self._left = 0
-
-    def begin(self) -> None:
-        """End our direction; the transport's protocol throws away what is still received."""
-        self._left = _queued(self._transport)
-        if interfaces.IHalfCloseableDescriptor.providedBy(self._transport):
-            self._transport.loseWriteConnection()  # type: ignore[attr-defined]  # the interface forgets it
-        else:
-            self._transport.loseConnection()
-        self._transport.resumeProducing()
-        self._deadline.start(self, self._expired)
-
-    def end(self) -> None:
-        """The peer is through: close."""
-        self._deadline.stop(self)
-        self._left = _queued(self._transport)
-        if self._left:  # it has ended its direction and may still be reading ours
-            self._deadline.start(self, self._expired)
-        self._transport.loseConnection()
-
-    def forget(self) -> None:
-        """The socket is gone."""
-        self._deadline.stop(self)
-
-    def _expired(self) -> None:
-        left = _queued(self._transport)
-        if 0 < left < self._left:  # it still reads what was sent before: not dead, only slow
-            self._left = left
-            self._deadline.start(self, self._expired)
-            return
-        if left:
-            self._transport.abortConnection()
-        else:
-            self._transport.loseConnection()
-
-
-def _queued(transport: Any) -> int:
-    queued: Callable[[], int] | None = getattr(transport, "queued", None)
-    return queued() if queued is not None else 0

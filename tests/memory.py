@@ -174,6 +174,12 @@ class SocketInMemory:
     def stopProducing(self) -> None:
         self.loseConnection()
 
+    def readConnectionLost(self, reason: Failure) -> None:
+        """For the reactor alone."""
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """For the reactor alone."""
+
     def getHost(self) -> Any:
         return SERVER_ADDRESS
 
@@ -268,7 +274,7 @@ class Link:
         self.factory = factory or TLSFactory(
             connection_maker(options or server_options(key_pair())),
             self.handler,
-            self.clock,  # type: ignore[arg-type]
+            self.clock,
             deadlines or Deadlines(),
             Observers([self.events.append]),
         )
@@ -286,7 +292,8 @@ class Link:
 
     @property
     def handlers(self) -> list[Any]:
-        return self.handler.made  # type: ignore[no-any-return, attr-defined]
+        assert isinstance(self.handler, RecorderFactory)
+        return self.handler.made
 
     @property
     def recorder(self) -> Recorder:

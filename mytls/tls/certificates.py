@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,11 @@ def as_ssl_dict(certificate: x509.Certificate) -> dict[str, Any]:
         ("OCSP", AuthorityInformationAccessOID.OCSP),
         ("caIssuers", AuthorityInformationAccessOID.CA_ISSUERS),
     ):
-        places = tuple(str(each.access_location.value) for each in access if each.access_method == method)
+        places = _uris(each.access_location for each in access if each.access_method == method)
         if places:
             found[key] = places
     points = extensions.get(ExtensionOID.CRL_DISTRIBUTION_POINTS, ())
-    lists = tuple(str(name.value) for point in points for name in point.full_name or ())
+    lists = _uris(name for point in points for name in point.full_name or ())
     if lists:
         found["crlDistributionPoints"] = lists
     return found
@@ -165,14 +166,31 @@ _LONG_NAMES = {
     NameOID.DOMAIN_COMPONENT: "domainComponent",
     NameOID.EMAIL_ADDRESS: "emailAddress",
     NameOID.USER_ID: "userId",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+    NameOID.INITIALS: "initials",
+    NameOID.GENERATION_QUALIFIER: "generationQualifier",
+    NameOID.X500_UNIQUE_IDENTIFIER: "x500UniqueIdentifier",
+    NameOID.DN_QUALIFIER: "dnQualifier",
+    NameOID.PSEUDONYM: "pseudonym",
+    NameOID.JURISDICTION_COUNTRY_NAME: "jurisdictionCountryName",
+    NameOID.JURISDICTION_LOCALITY_NAME: "jurisdictionLocalityName",
+    NameOID.JURISDICTION_STATE_OR_PROVINCE_NAME: "jurisdictionStateOrProvinceName",
+    NameOID.BUSINESS_CATEGORY: "businessCategory",
+    NameOID.POSTAL_ADDRESS: "postalAddress",
+    NameOID.POSTAL_CODE: "postalCode",
+    NameOID.UNSTRUCTURED_NAME: "unstructuredName",
+    NameOID.INN: "INN",
+    NameOID.OGRN: "OGRN",
+    NameOID.SNILS: "SNILS",
 }
 
 
 def _name(name: x509.Name) -> tuple[tuple[tuple[str, str], ...], ...]:
-    return tuple(
-        tuple((_LONG_NAMES.get(each.oid, each.oid.dotted_string), _text(each.value)) for each in rdn)
-        for rdn in name.rdns
-    )
+    return tuple(tuple((_long_name(each.oid), _text(each.value)) for each in rdn) for rdn in name.rdns)
+
+
+def _long_name(oid: x509.ObjectIdentifier) -> str:
+    return _LONG_NAMES.get(oid, oid.dotted_string)
 
 
 def _text(value: str | bytes) -> str:
@@ -192,7 +210,7 @@ def _general_name(name: x509.GeneralName) -> tuple[str, Any]:
         case x509.DirectoryName():
             return ("DirName", _name(name.value))
         case x509.RegisteredID():
-            return ("Registered ID", name.value.dotted_string)
+            return ("Registered ID", _long_name(name.value))
         case _:
             return ("othername", "<unsupported>")
 
@@ -205,6 +223,10 @@ def _openssl_ip(name: x509.IPAddress) -> str:
     return ":".join(f"{int.from_bytes(packed[i : i + 2], 'big'):X}" for i in range(0, 16, 2))
 
 
+def _uris(names: Iterable[x509.GeneralName]) -> tuple[str, ...]:
+    return tuple(name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))
+
+
 def _even_hex(number: int) -> str:
     digits = f"{number:X}"
     return digits if len(digits) % 2 == 0 else f"0{digits}"
@@ -212,4 +234,9 @@ def _even_hex(number: int) -> str:
 
 def _ssl_date(moment: datetime.datetime) -> str:
     """RFC 5280's times as C{ASN1_TIME_print} writes them: `Jan  5 09:34:43 2018 GMT`."""
-    return f"{moment:%b} {moment.day:2d} {moment:%H:%M:%S %Y} GMT"
+    month = _MONTHS[moment.month - 1]
+    return f"{month} {moment.day:2d} {moment:%H:%M:%S} {moment.year} GMT"
+
+
+#: As OpenSSL writes them; C{strftime}'s are those of the locale.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -30,3 +30,17 @@ def peer_of(connection: SSL.Connection, address: IAddress | None) -> Peer:
         certificate=certificate,
         chain=tuple(chain or ()),
     )
+
+
+def same_name(connection: SSL.Connection, chosen: bytes | None) -> bool:
+    """
+    Whether OpenSSL's name is the one that the host was chosen by. A TLS 1.2 session of a foreign context has no
+    name; it resumes in the context that made it and in no other.
+
+    @param connection: after the handshake
+    @param chosen: the server name of the ClientHello
+    """
+    seen = connection.get_servername()
+    if seen is None and connection.get_protocol_version() < SSL.TLS1_3_VERSION:
+        return True
+    return seen == chosen

@@ -39,13 +39,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.errors import Cause, TLSFailure
+from mytls.goodbye import Goodbye
 from mytls.guards.deadlines import Deadline
 from mytls.peer import Peer
-from mytls.sockets import Goodbye
 from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.tunnel import WRITE_SIZE, State, tunnel
 
 _log = Logger()
+
+#: How many bytes OpenSSL may answer by itself while no data comes, or while the peer does not read. An answer to a
+#: KeyUpdate is 27 bytes, so this is some 1,200 of them; RFC 8446 section 5.5 needs one for each 2**24.5 records.
+MAX_UNASKED = 32 * 1024
 
 
 class Phase(Enum):
@@ -63,8 +67,8 @@ class Phase(Enum):
 class Owner(Protocol):
     """Who decides what a finished handshake leads to, and hears how it ends."""
 
-    def established(self) -> IProtocol | None:
-        """The handshake is done. @return: the handler, not yet connected, or None to close"""
+    def established(self) -> None:
+        """The handshake is done: C{connect} a handler, C{refuse} the peer, or close."""
 
     def handshake_failed(self, failure: TLSFailure) -> None:
         """There will be no handshake."""
@@ -85,7 +89,7 @@ class _Negotiation:
         self.wrappedFactory = factory
 
 
-@implementer(ITCPTransport, ISSLTransport, INegotiated, IConsumer, IPushProducer, ISystemHandle)
+@implementer(ITCPTransport, ISSLTransport, INegotiated, IConsumer, IPushProducer, ISystemHandle, IHalfCloseableProtocol)
 class TLSTransport:
     """
     A TLS connection, as the transport of a handler.
@@ -132,6 +136,7 @@ class TLSTransport:
         self._flowing = True
         self._delivering = False
         self._held = 0
+        self._unasked = 0
         self._told_peer_finished = False
         self._producer: Any = None
         self._streaming = True
@@ -150,8 +155,11 @@ class TLSTransport:
             self._deliver()
         elif self._phase is Phase.HANDSHAKE:
             self._shake_hands()
-        else:
+        elif self._phase is Phase.CLOSING:
             self._discard()
+            self._after_delivery()
+        else:
+            self._overhear()
 
     def readConnectionLost(self) -> None:
         """The peer will send nothing more: a FIN below."""
@@ -179,10 +187,10 @@ class TLSTransport:
         self._stop_producer()
         if shaking:
             self._owner.handshake_failed(TLSFailure(Cause.RESET, "the connection was lost during the handshake"))
-        elif self.protocol is not None:
-            cause, detail = self._ended or self._end_of(reason, farewell)
+        if self.protocol is not None:
             self._call(self.protocol.connectionLost, self._reason or self._reason_of(reason))
-            self._owner.lost(cause, detail)
+        if not shaking:
+            self._owner.lost(*(self._ended or self._end_of(reason, farewell)))
         # OpenSSL's connection refers to us and we to it.
         self._tunnel.connection.set_app_data(None)
 
@@ -199,25 +207,27 @@ class TLSTransport:
             return
         self._phase = Phase.OPEN
         self._delivering = True  # what the handler writes first goes out with our last handshake messages
-        self.protocol = self._owner.established()
-        if self._phase is Phase.OPEN:
-            self._connect_handler()
+        self._owner.established()
         self._delivering = False
         if self._phase is Phase.OPEN:
             self._deliver()
         elif self._phase is not Phase.LOST:
             self._after_delivery()
 
-    def _connect_handler(self) -> None:
-        if self.protocol is None:
-            self.loseConnection()
-            return
-        self._call(self.protocol.makeConnection, self)
+    def connect(self, protocol: IProtocol) -> None:
+        """From within C{established}: this is the handler."""
+        self.protocol = protocol
+        self._call(protocol.makeConnection, self)
+        self.handshake_completed()
+
+    def handshake_completed(self) -> None:
+        """Tell the handler, if it listens (C{IHandshakeListener})."""
         if IHandshakeListener.providedBy(self.protocol):
             self._call(self.protocol.handshakeCompleted)
 
     def _no_handshake(self, failure: TLSFailure) -> None:
         self._phase = Phase.GOODBYE
+        self._reason = Failure(ConnectionLost(failure.detail))
         self._owner.handshake_failed(failure)
         self._flush()
         self._below.unregisterProducer()
@@ -242,6 +252,8 @@ class TLSTransport:
         try:
             while self._flowing and (data := read()):
                 self.bytes_in += len(data)
+                if not self._full:
+                    self._unasked = 0
                 self.protocol.dataReceived(data)  # type: ignore[union-attr]
         except TLSFailure as failure:
             self._fail(failure)
@@ -255,21 +267,25 @@ class TLSTransport:
         if self._tunnel.unsent:
             self._write(b"")
         self._flush()
-        if self._phase is Phase.OPEN and self._tunnel.state is State.PEER_FINISHED:
+        if self._phase is Phase.OPEN and self._tunnel.state in (State.PEER_FINISHED, State.CLOSED):
             self._peer_finished()
         elif self._phase is Phase.CLOSING:
             self._finish_when_written()
         elif self._phase is Phase.GOODBYE:
-            self._discard()
+            self._overhear()
 
     def _discard(self) -> None:
-        """Nobody wants what the peer still says, save that it is through."""
+        """Nobody wants what the peer still says."""
         try:
             while self._tunnel.state is not State.FAILED and self._tunnel.read():
                 pass
         except TLSFailure:
+            self._phase = Phase.GOODBYE
             self._goodbye.end()
-            return
+
+    def _overhear(self) -> None:
+        """All is sent; only that the peer is through is worth hearing."""
+        self._discard()
         self._tunnel.outgoing()
         if self._tunnel.state is State.CLOSED:
             self._goodbye.end()
@@ -281,7 +297,7 @@ class TLSTransport:
         self._told_peer_finished = True
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._call(self.protocol.readConnectionLost)
-        else:
+        if self._tunnel.state is State.CLOSED or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.loseConnection()
 
     def _regulate(self) -> None:
@@ -308,9 +324,9 @@ class TLSTransport:
 
     def write(self, data: bytes) -> None:
         """Encrypt and send. After C{loseConnection} only a registered producer may still write."""
-        if self._phase is not Phase.OPEN and not (self._phase is Phase.CLOSING and self._producer is not None):
-            if not isinstance(data, bytes | bytearray | memoryview):
-                raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        if type(data) is not bytes and not isinstance(data, bytearray | memoryview | bytes):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        if self._phase is not Phase.OPEN and not self._writes_still():
             return
         self.bytes_out += len(data)
         if len(data) <= WRITE_SIZE:
@@ -323,6 +339,12 @@ class TLSTransport:
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """All of these, as one write."""
         self.write(b"".join(data))
+
+    def _writes_still(self) -> bool:
+        """Before the handshake of an upgraded connection, and after C{loseConnection} with a producer."""
+        if self._phase is Phase.CLOSING:
+            return self._producer is not None
+        return self._phase is Phase.HANDSHAKE and self.protocol is not None
 
     def _write(self, data: bytes | memoryview) -> None:
         try:
@@ -339,10 +361,25 @@ class TLSTransport:
             self._flush()
 
     def _flush(self) -> None:
-        self._held = 0
         ciphertext = self._tunnel.outgoing()
-        if ciphertext:
-            self._below.write(ciphertext)
+        if not ciphertext:
+            return
+        if self._held:
+            self._held = 0
+        else:
+            self._count_unasked(len(ciphertext))
+        self._below.write(ciphertext)
+
+    def _count_unasked(self, size: int) -> None:
+        """
+        OpenSSL answers by itself (KeyUpdate, refused renegotiation). A peer that makes it do so again and again, and
+        sends no data or reads no answer, is dropped: TLS has no other bound on that.
+        """
+        self._unasked += size
+        if self._unasked > MAX_UNASKED and self._phase in (Phase.OPEN, Phase.CLOSING):
+            self._ended = (Cause.LIMIT, f"over {MAX_UNASKED} bytes of answers to messages without data")
+            self._reason = Failure(ConnectionLost(self._ended[1]))
+            self.abortConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
@@ -358,7 +395,7 @@ class TLSTransport:
             raise RuntimeError(
                 f"Cannot register producer {producer}, because producer {self._producer} was never unregistered."
             )
-        if self._phase not in (Phase.OPEN, Phase.CLOSING):
+        if self._phase in (Phase.GOODBYE, Phase.LOST):
             producer.stopProducing()
             return
         self._producer, self._streaming = producer, streaming
@@ -459,7 +496,7 @@ class TLSTransport:
             self._goodbye.end()
         else:
             self._goodbye.begin()
-            self._discard()
+            self._overhear()
 
     def _finish_tunnel(self) -> None:
         try:

@@ -243,19 +243,23 @@ class DirectTunnel(Tunnel):
             raise self._failed(failure) from None
 
 
-def _has_door() -> bool:
-    """Whether this pyOpenSSL has the private names that L{DirectTunnel} uses."""
+def has_door(connection: object, module: object) -> bool:
+    """
+    Whether pyOpenSSL has the private names that L{DirectTunnel} uses.
+
+    @param connection: one of its connections
+    @param module: C{OpenSSL.SSL}
+    """
     names = ("SSL_read", "SSL_write", "SSL_pending", "SSL_get_error", "BIO_read", "BIO_write", "BIO_get_mem_data")
-    connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD))
     return (
         all(hasattr(connection, name) for name in ("_ssl", "_into_ssl", "_from_ssl", "_raise_ssl_error"))
-        and all(hasattr(getattr(SSL, "_lib", None), name) for name in names)
-        and all(hasattr(getattr(SSL, "_ffi", None), name) for name in ("buffer", "from_buffer", "new", "NULL"))
+        and all(hasattr(getattr(module, "_lib", None), name) for name in names)
+        and all(hasattr(getattr(module, "_ffi", None), name) for name in ("buffer", "from_buffer", "new", "NULL"))
     )
 
 
 _make: type[Tunnel] = Tunnel
-if _has_door():
+if has_door(SSL.Connection(SSL.Context(SSL.TLS_METHOD)), SSL):
     _lib: Any = getattr(SSL, "_lib")  # noqa: B009  # private, and not in pyOpenSSL's types
     _ffi: Any = getattr(SSL, "_ffi")  # noqa: B009  # likewise
     _buffer, _from_buffer, _NULL = _ffi.buffer, _ffi.from_buffer, _ffi.NULL

@@ -1,0 +1,278 @@
+"""One connection's life: before TLS, around the handshake, and what is told of it."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from mytls.connection import address_text
+from mytls.errors import Cause
+from mytls.events import Accepted, Closed, Established, Event, HandshakeFailed, Observers
+from mytls.settings import Deadlines
+from mytls.tls.contexts import server_options
+from tests.memory import Link, key_pair
+
+
+class BeforeTLSTests(SynchronousTestCase):
+    """Until the ClientHello is whole."""
+
+    def _refused(self, data: bytes, cause: Cause, alert: int | None) -> Link:
+        link = Link()
+        link.to_server(data)
+        event = link.events[-1]
+        assert isinstance(event, HandshakeFailed)
+        self.assertEqual(event.cause, cause)
+        expected = b"" if alert is None else bytes((21, 3, 1, 0, 2, 2, alert))
+        self.assertEqual(bytes(link.socket.wire), expected)
+        self.assertTrue(link.socket.fin_sent)
+        link.to_server(b"more of it")
+        link.fin()
+        self.assertIsNotNone(link.socket.lost)
+        self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+        self.assertEqual(link.handlers, [])
+        return link
+
+    def test_plain_http(self) -> None:
+        """Plain HTTP gets an alert and a FIN, and is named."""
+        self._refused(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", Cause.PLAIN_HTTP, 10)
+
+    def test_random_bytes(self) -> None:
+        """So do other bytes."""
+        self._refused(b"\x00\x01\x02\x03\x04\x05", Cause.NOT_TLS, 10)
+
+    def test_ssl2(self) -> None:
+        """An SSL 2 ClientHello is an old version."""
+        self._refused(b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10", Cause.OLD_VERSION, 70)
+
+    def test_huge_hello(self) -> None:
+        """A ClientHello of a megabyte is refused by its header; nothing of it is kept."""
+        record = b"\x16\x03\x01\x40\x00" + b"\x01\x10\x00\x00" + b"\0" * 16380
+        self._refused(record, Cause.BAD_HELLO, 47)
+
+    def test_alert(self) -> None:
+        """A client that begins with an alert gets none back."""
+        self._refused(bytes((21, 3, 1, 0, 2, 2, 40)), Cause.PEER_ALERT, None)
+
+    def test_connect_and_close(self) -> None:
+        """Who connects and closes is told as eof, and is gone at once."""
+        link = Link()
+        link.fin()
+        self.assertEqual(link.events[-1].cause, Cause.EOF)  # type: ignore[attr-defined]
+        self.assertIsNotNone(link.socket.lost)
+
+    def test_connect_and_reset(self) -> None:
+        """Who connects and resets is told as reset."""
+        link = Link()
+        link.reset()
+        self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+        self.assertEqual(link.events[-1].cause, Cause.RESET)  # type: ignore[attr-defined]
+
+    def test_refused_peer_cannot_stay(self) -> None:
+        """Who is refused and does not go is gone at the close deadline."""
+        link = Link()
+        link.to_server(b"GET / HTTP/1.1\r\n\r\n")
+        link.clock.advance(5.1)
+        self.assertIsNotNone(link.socket.lost)
+
+
+class HandshakeDeadlineTests(SynchronousTestCase):
+    """The time for the handshake runs from accept, in all."""
+
+    def test_silent(self) -> None:
+        """A client that says nothing is gone after 10 seconds, and told as such."""
+        link = Link()
+        link.clock.advance(9.9)
+        self.assertIsNone(link.socket.lost)
+        link.clock.advance(0.2)
+        self.assertIsNotNone(link.socket.lost)
+        self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+        self.assertEqual(link.events[-1].cause, Cause.HANDSHAKE_TIMEOUT)  # type: ignore[attr-defined]
+
+    def test_dribbling(self) -> None:
+        """Each byte does not begin the time anew, neither in the ClientHello nor after it."""
+        link = Link()
+        with self.assertRaises(SSL.WantReadError):
+            link.client.do_handshake()
+        hello = link.outgoing()
+        for at in range(11):
+            link.to_server(hello[at : at + 1])
+            link.clock.advance(1)
+        self.assertIsNotNone(link.socket.lost)
+        after = Link()
+        with self.assertRaises(SSL.WantReadError):
+            after.client.do_handshake()
+        after.to_server(after.outgoing())
+        after.clock.advance(10.1)
+        self.assertIsNotNone(after.socket.lost)
+        self.assertEqual(after.events[-1].cause, Cause.HANDSHAKE_TIMEOUT)  # type: ignore[attr-defined]
+
+    def test_in_time(self) -> None:
+        """A handshake in time is never cut by it later."""
+        link = Link()
+        link.clock.advance(9)
+        link.handshake()
+        link.clock.advance(100)
+        self.assertIsNone(link.socket.lost)
+
+    def test_own_length(self) -> None:
+        """The length is the listener's; 0 is no deadline."""
+        short = Link(deadlines=Deadlines(handshake=1))
+        short.clock.advance(1.1)
+        self.assertIsNotNone(short.socket.lost)
+        none = Link(deadlines=Deadlines(handshake=0))
+        none.clock.advance(1000)
+        self.assertIsNone(none.socket.lost)
+
+    def test_no_timer_is_left(self) -> None:
+        """When the last connection is gone no timer is."""
+        link = Link()
+        link.handshake()
+        link.client.shutdown()
+        link.pump()
+        link.fin()
+        self.assertEqual(link.clock.getDelayedCalls(), [])
+
+
+class EventTests(SynchronousTestCase):
+    """What happened, in order."""
+
+    def test_whole_life(self) -> None:
+        """Accepted, established, closed, each with who and where."""
+        link = Link()
+        link.clock.advance(1)
+        link.handshake()
+        link.client.send(b"abc")
+        link.pump()
+        link.clock.advance(2)
+        link.client.shutdown()
+        link.pump()
+        accepted, established, closed = link.events
+        assert isinstance(accepted, Accepted)
+        assert isinstance(established, Established)
+        assert isinstance(closed, Closed)
+        self.assertEqual(accepted.address, "192.0.2.1:50000")
+        self.assertEqual({each.connection for each in link.events}, {accepted.connection})
+        self.assertEqual(established.seconds, 1)
+        self.assertEqual(established.peer.version, "TLSv1.3")
+        self.assertEqual((closed.seconds, closed.bytes_in, closed.cause), (3, 3, None))
+
+    def test_name_of_a_failed_handshake(self) -> None:
+        """A handshake that fails after the ClientHello is told with the name that was asked for."""
+        link = Link(server_name=b"shop.example")
+        with self.assertRaises(SSL.WantReadError):
+            link.client.do_handshake()
+        link.to_server(link.outgoing())
+        link.fin()
+        event = link.events[-1]
+        assert isinstance(event, HandshakeFailed)
+        self.assertEqual(event.server_name, "shop.example")
+
+    def test_observer_that_raises(self) -> None:
+        """What an observer raises is logged and harms nobody."""
+
+        def broken(event: Event) -> None:
+            raise ZeroDivisionError
+
+        link = Link()
+        link.factory.observers = Observers([broken, link.events.append])
+        link.handshake()
+        self.assertEqual(link.kinds()[-1], "Established")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_settings_that_fail(self) -> None:
+        """TLS settings that raise when a connection is made are ours to see; the client gets internal_error."""
+
+        class Broken:
+            def getContext(self) -> SSL.Context:
+                raise ZeroDivisionError
+
+        link = Link(options=Broken())
+        with self.assertRaises(SSL.WantReadError):
+            link.client.do_handshake()
+        link.to_server(link.outgoing())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(bytes(link.socket.wire)[-1:], bytes((80,)))
+        self.assertEqual(link.kinds()[-1], "HandshakeFailed")
+
+
+class StoppingTests(SynchronousTestCase):
+    """The service ends its connections."""
+
+    def test_nothing_open(self) -> None:
+        """With nothing open it is over at once."""
+        link = Link()
+        link.reset()
+        self.successResultOf(link.factory.end_connections())
+
+    def test_open_connections_are_finished(self) -> None:
+        """A handler's connection gets close_notify; one without a handler is dropped."""
+        link = Link()
+        link.handshake()
+        silent = Link(factory=link.factory)
+        done = link.factory.end_connections()
+        self.assertIsNotNone(silent.socket.lost)
+        self.assertNoResult(done)
+        link.pump()
+        self.assertTrue(link.peer_finished)
+        link.client.shutdown()
+        link.pump()
+        self.successResultOf(done)
+        self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_cut(self) -> None:
+        """Who holds on is cut a second after the close deadline."""
+        link = Link()
+        link.handshake()
+
+        class Holds:
+            def stopProducing(self) -> None:
+                pass
+
+            pauseProducing = resumeProducing = stopProducing
+
+        link.transport.registerProducer(Holds(), True)
+        done = link.factory.end_connections()
+        link.clock.advance(5.5)
+        self.assertNoResult(done)
+        link.clock.advance(1)
+        self.successResultOf(done)
+
+
+class AddressTests(SynchronousTestCase):
+    """Addresses as logs write them."""
+
+    def test_kinds(self) -> None:
+        """IPv4, IPv6 in brackets, a socket's path, and whatever else there is."""
+        self.assertEqual(address_text(IPv4Address("TCP", "192.0.2.1", 1)), "192.0.2.1:1")
+        self.assertEqual(address_text(IPv6Address("TCP", "2001:db8::1", 1)), "[2001:db8::1]:1")
+        self.assertEqual(address_text(UNIXAddress(b"/run/x")), "/run/x")
+        self.assertEqual(address_text(UNIXAddress(None)), "unix")
+        self.assertEqual(address_text(HostnameAddress(b"x", 1)), "unknown")
+        self.assertEqual(address_text(None), "unknown")
+
+
+class ChosenNameTests(SynchronousTestCase):
+    """The name that the host was chosen by is the name that OpenSSL saw."""
+
+    def test_names(self) -> None:
+        """Upper case, a trailing dot, an address, other bytes: the two agree, or the connection ends."""
+        for name in (b"LocalHost", b"localhost.", b"192.0.2.1", b"caf\xc3\xa9", b"\xff\x01", b"a" * 255):
+            link = Link(server_name=name, options=server_options(key_pair()))
+            link.handshake()
+            established = [event for event in link.events if isinstance(event, Established)]
+            self.assertEqual([event.peer.server_name for event in established], [name.decode("latin-1")])
+
+    def test_disagreement(self) -> None:
+        """Where OpenSSL saw another name the connection ends, and no handler is made."""
+        link = Link()
+        with self.assertRaises(SSL.WantReadError):
+            link.client.do_handshake()
+        link.to_server(link.outgoing())
+        link.protocol._server_name = b"other.example"
+        link.to_client()
+        link.client.do_handshake()
+        link.to_server(link.outgoing())
+        self.assertEqual(link.handlers, [])
+        self.assertEqual(link.events[-1].cause, Cause.UNKNOWN_NAME)  # type: ignore[attr-defined]
+        self.assertTrue(link.socket.fin_sent)

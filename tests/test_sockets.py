@@ -1,0 +1,302 @@
+"""Sockets that write at once; real ones, in pairs, and a reactor that does nothing by itself."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet import tcp, unix
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from mytls.sockets import TCPServer, UNIXServer, write_at_once
+from mytls.tls.contexts import server_options
+from tests.memory import Recorder, client_context, key_pair
+
+
+class IdleReactor(Clock):
+    """Knows who waits for what, and calls nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+        self.writers: set[Any] = set()
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.discard(reader)
+
+    def addWriter(self, writer: Any) -> None:
+        self.writers.add(writer)
+
+    def removeWriter(self, writer: Any) -> None:
+        self.writers.discard(writer)
+
+
+class Case(SynchronousTestCase):
+    """A server's end of a socket pair, and the other end."""
+
+    def pair(self, kind: Any = TCPServer) -> tuple[Any, socket.socket, IdleReactor, Recorder]:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        self.addCleanup(ours.close)
+        theirs.setblocking(False)
+        reactor, protocol = IdleReactor(), Recorder()
+        client: Any = "" if kind is UNIXServer else ("192.0.2.1", 1)
+        transport = kind(ours, protocol, client, None, 0, reactor)
+        protocol.makeConnection(transport)
+        return transport, theirs, reactor, protocol
+
+
+class WriteAtOnceTests(Case):
+    """What the socket takes is sent in the call; the rest is as Twisted does it."""
+
+    def test_sent_in_the_call(self) -> None:
+        """A write that the socket takes waits for nothing."""
+        for kind in (TCPServer, UNIXServer):
+            transport, theirs, reactor, _ = self.pair(kind)
+            transport.write(b"hello")
+            self.assertEqual(theirs.recv(100), b"hello")
+            self.assertEqual(reactor.writers, set())
+            self.assertEqual(transport.queued(), 0)
+
+    def test_rest_is_queued_in_order(self) -> None:
+        """What does not fit is queued, and later writes wait behind it."""
+        transport, theirs, reactor, _ = self.pair()
+        data = bytes(range(256)) * 8192
+        transport.write(data)
+        transport.write(b"the end")
+        self.assertIn(transport, reactor.writers)
+        self.assertGreater(transport.queued(), 0)
+        came = bytearray()
+        while transport in reactor.writers:
+            came += theirs.recv(1 << 20)
+            transport.doWrite()
+        try:
+            while True:
+                came += theirs.recv(1 << 20)
+        except BlockingIOError:
+            pass
+        self.assertEqual(bytes(came), data + b"the end")
+
+    def test_producer_is_paused(self) -> None:
+        """A registered producer is paused when more is queued than Twisted's bound."""
+        transport, theirs, _reactor, _ = self.pair()
+        asked: list[str] = []
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                asked.append("pause")
+
+            def resumeProducing(self) -> None:
+                asked.append("resume")
+
+            def stopProducing(self) -> None:
+                asked.append("stop")
+
+        transport.registerProducer(Producer(), True)
+        transport.write(b"x" * (4 << 20))
+        self.assertEqual(asked, ["pause"])
+        while transport.queued():
+            theirs.recv(1 << 20)
+            transport.doWrite()
+        self.assertEqual(asked, ["pause", "resume"])
+
+    def test_lost_peer(self) -> None:
+        """An error of the socket is the reactor's to find: no exception, no call from within the write."""
+        transport, theirs, reactor, protocol = self.pair()
+        theirs.close()
+        transport.write(b"x")
+        transport.write(b"y")
+        self.assertIsNone(protocol.lost)
+        self.assertIn(transport, reactor.writers)
+        self.assertIsInstance(transport.doWrite(), ConnectionLost)
+
+    def test_after_the_end(self) -> None:
+        """Nothing is sent after an abort, or when the connection is gone."""
+        transport, theirs, reactor, protocol = self.pair()
+        transport.abortConnection()
+        transport.write(b"x")
+        with self.assertRaises(BlockingIOError):
+            theirs.recv(1)
+        reactor.advance(0)
+        self.assertIsInstance(protocol.lost, ConnectionAborted)
+        transport.write(b"y")
+
+    def test_lose_write_connection(self) -> None:
+        """What is written between C{loseWriteConnection} and the FIN goes out before the FIN."""
+        transport, theirs, _reactor, _ = self.pair()
+        transport.write(b"a")
+        transport.loseWriteConnection()
+        transport.write(b"b")
+        transport.doWrite()
+        self.assertEqual(theirs.recv(10), b"ab")
+        self.assertEqual(theirs.recv(10), b"")
+
+
+class PortTests(SynchronousTestCase):
+    """Ports of Twisted's get the transports, whatever endpoint has made them."""
+
+    def test_tcp(self) -> None:
+        """A TCP port accepts connections that write at once, without Nagle's algorithm."""
+        port = tcp.Port(0, Factory(), interface="127.0.0.1", reactor=IdleReactor())
+        port.startListening()
+        self.addCleanup(port.connectionLost, Failure(ConnectionDone()))
+        write_at_once(port)
+        self.assertIs(port.transport, TCPServer)
+        self.assertTrue(port.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def test_unix(self) -> None:
+        """So does a port on a UNIX socket."""
+        port = unix.Port(self.mktemp()[-90:], Factory(), reactor=IdleReactor())
+        write_at_once(port)
+        self.assertIs(port.transport, UNIXServer)
+
+    def test_others_are_left_alone(self) -> None:
+        """A port with a transport of its own keeps it; what is no port is ignored."""
+
+        class Own(tcp.Server):
+            pass
+
+        port = tcp.Port(0, Factory(), reactor=IdleReactor())
+        port.transport = Own
+        write_at_once(port)
+        self.assertIs(port.transport, Own)
+        write_at_once(object())  # type: ignore[arg-type]  # on purpose
+
+
+class StartTLSTests(Case):
+    """C{startTLS} in the middle of a plain connection of ours."""
+
+    def _begin(self, protocol: Any = None) -> tuple[Any, socket.socket, Any, SSL.Connection]:
+        transport, theirs, _reactor, recorder = self.pair()
+        if protocol is not None:
+            transport.protocol = protocol
+            protocol.makeConnection(transport)
+            recorder = protocol
+        transport.startTLS(server_options(key_pair()))
+        client = SSL.Connection(client_context())
+        client.set_connect_state()
+        return transport, theirs, recorder, client
+
+    def _carry(self, transport: Any, theirs: socket.socket, client: SSL.Connection) -> bytes:
+        """Carry what there is both ways. @return: what the client read"""
+        came = bytearray()
+        for _ in range(8):
+            try:
+                client.do_handshake()
+                came += client.recv(1 << 16)
+            except (SSL.WantReadError, SSL.ZeroReturnError):
+                pass
+            try:
+                theirs.send(client.bio_read(1 << 16))
+                transport.doRead()
+            except SSL.WantReadError:
+                pass
+            if transport.connected and transport.queued():
+                transport.doWrite()
+            try:
+                client.bio_write(theirs.recv(1 << 16))
+            except (BlockingIOError, SSL.Error):
+                pass
+        return bytes(came)
+
+    def test_goes_on_encrypted(self) -> None:
+        """The protocol and its transport stay; what is written before the handshake is done is sent after it."""
+        transport, theirs, recorder, client = self._begin()
+        transport.write(b"queued ")
+        self._carry(transport, theirs, client)
+        transport.write(b"and more")
+        client.send(b"from the client")
+        came = self._carry(transport, theirs, client)
+        self.assertEqual(recorder.told, ["made", ("data", b"from the client")])
+        self.assertIs(recorder.transport, transport)
+        self.assertIn(b"and more", came)
+        self.assertEqual(transport.peer.version, "TLSv1.3")
+        self.assertIsInstance(transport.getHandle(), SSL.Connection)
+        self.assertIsNone(transport.getPeerCertificate())
+
+    def test_everything_written_arrives(self) -> None:
+        """In order, from the first byte on."""
+        transport, theirs, _recorder, client = self._begin()
+        transport.write(b"one ")
+        transport.writeSequence([b"two ", b"three"])
+        self.assertEqual(self._carry(transport, theirs, client), b"one two three")
+
+    def test_lose_connection(self) -> None:
+        """C{loseConnection} says close_notify first."""
+        transport, theirs, _recorder, client = self._begin()
+        self._carry(transport, theirs, client)
+        transport.loseConnection()
+        self._carry(transport, theirs, client)
+        self.assertTrue(client.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+
+    def test_producer_moves_over(self) -> None:
+        """A producer that was registered before is the TLS connection's."""
+        transport, _theirs, _reactor, _ = self.pair()
+
+        class Producer:
+            stopped = False
+
+            def pauseProducing(self) -> None:
+                pass
+
+            resumeProducing = pauseProducing
+
+            def stopProducing(self) -> None:
+                self.stopped = True
+
+        producer = Producer()
+        transport.registerProducer(producer, True)
+        transport.startTLS(server_options(key_pair()))
+        self.assertIsNot(transport.producer, producer)
+        transport.connectionLost(Failure(ConnectionLost()))
+        self.assertTrue(producer.stopped)
+
+    def test_failed_handshake(self) -> None:
+        """A handshake that fails is a lost connection to the protocol, without a traceback."""
+        transport, theirs, recorder, _client = self._begin()
+        theirs.send(b"no TLS at all, and more than a record's header")
+        transport.doRead()
+        transport.doWrite()
+        theirs.close()
+        transport.readConnectionLost(Failure(ConnectionDone()))
+        self.assertIsInstance(recorder.lost, ConnectionLost)
+
+    def test_silence(self) -> None:
+        """A peer that never begins its handshake is gone at the handshake deadline."""
+        transport, _theirs, recorder, _client = self._begin()
+        transport.reactor.advance(10.1)
+        transport.reactor.advance(0)
+        self.assertIsNotNone(recorder.lost)
+
+    def test_handshake_listener(self) -> None:
+        """C{IHandshakeListener} is told."""
+        from twisted.internet.interfaces import IHandshakeListener
+        from zope.interface import implementer
+
+        @implementer(IHandshakeListener)
+        class Listens(Recorder):
+            def handshakeCompleted(self) -> None:
+                self.told.append("handshake completed")
+
+        transport, theirs, recorder, client = self._begin(Listens())
+        self._carry(transport, theirs, client)
+        self.assertIn("handshake completed", recorder.told)
+
+    def test_client_side_is_twisteds(self) -> None:
+        """To be the client of the handshake is left to Twisted."""
+        from twisted.internet.ssl import CertificateOptions
+
+        transport, theirs, _reactor, _ = self.pair()
+        factory = Factory()
+        factory.protocol = Protocol
+        transport.startTLS(CertificateOptions(), normal=False)
+        transport.doWrite()
+        self.assertEqual(theirs.recv(3), b"\x16\x03\x01")
