@@ -9,9 +9,10 @@ not take is queued, and from then on everything is as Twisted does it.
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import Any
 
-from twisted.internet import abstract, interfaces, tcp, unix
+from twisted.internet import abstract, interfaces, main, tcp, unix
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
@@ -29,14 +30,15 @@ class _WritesAtOnce(tcp.Server):
     """For any stream transport of a Twisted port: C{write} tries the socket first."""
 
     def write(self, data: bytes) -> None:
-        if self.TLS:
-            super().write(data)
-        else:
-            self.write_below(data)
-
-    def write_below(self, data: bytes) -> None:
-        """Write what is not to be encrypted by this connection's own TLS."""
-        if self._tempDataBuffer or self.dataBuffer or not self.connected or self._ending():
+        """Send what the socket takes, queue the rest."""
+        if (
+            self._tempDataBuffer
+            or self.dataBuffer
+            or not self.connected
+            or self._writeDisconnecting
+            or self._writeDisconnected
+            or self._aborting
+        ):
             abstract.FileDescriptor.write(self, data)
             return
         try:
@@ -46,8 +48,18 @@ class _WritesAtOnce(tcp.Server):
         if sent < len(data):
             abstract.FileDescriptor.write(self, data[sent:])
 
-    def _ending(self) -> bool:
-        return self._aborting or self._writeDisconnecting or self._writeDisconnected
+    def doRead(self) -> Exception | None:  # type: ignore[override]  # the base forgets what it may return
+        """Give the protocol what has come; as Twisted's, with fewer calls."""
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """
@@ -58,6 +70,7 @@ class _WritesAtOnce(tcp.Server):
         """
         if not normal:
             super().startTLS(ctx, normal)
+            self.write = partial(tcp.Server.write, self)  # type: ignore[method-assign]  # which encrypts
             return
         _Upgrade(self, ctx).begin()
 
@@ -71,13 +84,14 @@ class _Below:
 
     def __init__(self, connection: _WritesAtOnce) -> None:
         self._connection = connection
+        self._write = connection.write
         directlyProvides(self, providedBy(connection))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
     def write(self, data: bytes) -> None:
-        self._connection.write_below(data)
+        self._write(data)
 
     def loseConnection(self) -> None:
         abstract.FileDescriptor.loseConnection(self._connection)
@@ -110,6 +124,7 @@ class _Upgrade:
         tls.protocol = self._protocol
         connection.protocol = tls  # type: ignore[assignment]  # it hears what a protocol hears
         connection.TLS = True
+        connection.write = tls.write  # type: ignore[method-assign]  # which encrypts
         connection.getHandle = tls.getHandle  # type: ignore[method-assign, assignment]  # as Twisted's own does
         connection.getPeerCertificate = tls.getPeerCertificate  # type: ignore[attr-defined]  # likewise
         directlyProvides(connection, providedBy(connection), interfaces.ISSLTransport)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from OpenSSL import SSL
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mytls.errors import Cause, TLSFailure, visible
 from mytls.tls.contexts import NoCommonProtocol
+
+_log = Logger()
 
 #: Parts of OpenSSL's reasons (`openssl errstr`), the first that fits decides.
 _REASONS: tuple[tuple[str, Cause], ...] = (
@@ -33,6 +37,11 @@ def explain(error: Exception, connection: SSL.Connection) -> TLSFailure:
     if isinstance(error, NoCommonProtocol):
         offered = ",".join(visible(each, 40) for each in error.args[0][:8])
         return TLSFailure(Cause.NO_ALPN, f"none of the client's protocols is served: {offered}")
+    if not isinstance(error, SSL.Error):  # ours, or of whoever made the context: nothing that a peer may hide
+        _log.failure("a callback of the TLS context failed", Failure(error))
+        return TLSFailure(Cause.HANDLER, f"a callback of the TLS context raised {type(error).__name__}")
+    if isinstance(error, SSL.ZeroReturnError):
+        return TLSFailure(Cause.PEER_ALERT, "the peer sent close_notify in the middle of TLS")
     if isinstance(error, SSL.SysCallError):
         return TLSFailure(Cause.EOF, "the peer's bytes ended in the middle of TLS")
     reason = _reason(error)
@@ -43,8 +52,8 @@ def explain(error: Exception, connection: SSL.Connection) -> TLSFailure:
     return TLSFailure(Cause.BAD_HELLO, reason)
 
 
-def _reason(error: Exception) -> str:
-    entries = error.args[0] if isinstance(error, SSL.Error) and error.args else None
+def _reason(error: SSL.Error) -> str:
+    entries = error.args[0] if error.args else None
     if isinstance(entries, list) and entries:
         return str(entries[0][-1])
     return f"{type(error).__name__}"

@@ -64,6 +64,11 @@ class Phase(Enum):
     LOST = "lost"
 
 
+# An enum's members are slow to look up (before Python 3.12), and these are looked at for each message.
+_HANDSHAKE, _OPEN, _CLOSING, _GOODBYE, _LOST = Phase
+_TUNNEL_OPEN = State.OPEN
+
+
 class Owner(Protocol):
     """Who decides what a finished handshake leads to, and hears how it ends."""
 
@@ -127,7 +132,7 @@ class TLSTransport:
         self._below = below
         self._owner = owner
         self._clock = clock
-        self._phase = Phase.HANDSHAKE
+        self._phase = _HANDSHAKE
         self._goodbye = Goodbye(below, close_deadline)
         self._reason: Failure | None = None
         self._ended: tuple[Cause | None, str] | None = None
@@ -151,11 +156,11 @@ class TLSTransport:
     def dataReceived(self, ciphertext: bytes) -> None:
         """Bytes from the peer."""
         self._tunnel.feed(ciphertext)
-        if self._phase is Phase.OPEN:
+        if self._phase is _OPEN:
             self._deliver()
-        elif self._phase is Phase.HANDSHAKE:
+        elif self._phase is _HANDSHAKE:
             self._shake_hands()
-        elif self._phase is Phase.CLOSING:
+        elif self._phase is _CLOSING:
             self._discard()
             self._after_delivery()
         else:
@@ -163,11 +168,11 @@ class TLSTransport:
 
     def readConnectionLost(self) -> None:
         """The peer will send nothing more: a FIN below."""
-        if self._phase is Phase.LOST:
+        if self._phase is _LOST:
             return
-        shaking = self._phase is Phase.HANDSHAKE
+        shaking = self._phase is _HANDSHAKE
         cut = self._tunnel.cut()
-        if self._phase is Phase.GOODBYE:
+        if self._phase is _GOODBYE:
             self._goodbye.end()
         elif cut is not None and shaking:
             self._no_handshake(cut)
@@ -179,9 +184,9 @@ class TLSTransport:
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection below is gone."""
-        shaking = self._phase is Phase.HANDSHAKE
-        farewell = self._phase is Phase.GOODBYE
-        self._phase = Phase.LOST
+        shaking = self._phase is _HANDSHAKE
+        farewell = self._phase is _GOODBYE
+        self._phase = _LOST
         self.disconnected, self.connected = True, False
         self._goodbye.forget()
         self._stop_producer()
@@ -205,13 +210,13 @@ class TLSTransport:
         if not done:
             self._flush()
             return
-        self._phase = Phase.OPEN
+        self._phase = _OPEN
         self._delivering = True  # what the handler writes first goes out with our last handshake messages
         self._owner.established()
         self._delivering = False
-        if self._phase is Phase.OPEN:
+        if self._phase is _OPEN:
             self._deliver()
-        elif self._phase is not Phase.LOST:
+        elif self._phase is not _LOST:
             self._after_delivery()
 
     def connect(self, protocol: IProtocol) -> None:
@@ -226,7 +231,7 @@ class TLSTransport:
             self._call(self.protocol.handshakeCompleted)
 
     def _no_handshake(self, failure: TLSFailure) -> None:
-        self._phase = Phase.GOODBYE
+        self._phase = _GOODBYE
         self._reason = Failure(ConnectionLost(failure.detail))
         self._owner.handshake_failed(failure)
         self._flush()
@@ -237,7 +242,7 @@ class TLSTransport:
         """End the connection from within C{established}: the peer is not let in."""
         self._ended = (failure.cause, failure.detail)
         self._owner.handshake_failed(failure)
-        self._phase = Phase.GOODBYE
+        self._phase = _GOODBYE
         self._flush()
         self._below.unregisterProducer()
         self._goodbye.begin()
@@ -260,18 +265,19 @@ class TLSTransport:
         except Exception:
             self._handler_failed(Failure())
         self._delivering = False
-        if self._phase is not Phase.LOST:
+        if self._phase is not _LOST:
             self._after_delivery()
 
     def _after_delivery(self) -> None:
         if self._tunnel.unsent:
             self._write(b"")
         self._flush()
-        if self._phase is Phase.OPEN and self._tunnel.state in (State.PEER_FINISHED, State.CLOSED):
-            self._peer_finished()
-        elif self._phase is Phase.CLOSING:
+        if self._phase is _OPEN:
+            if self._tunnel.state is not _TUNNEL_OPEN:
+                self._peer_finished()
+        elif self._phase is _CLOSING:
             self._finish_when_written()
-        elif self._phase is Phase.GOODBYE:
+        elif self._phase is _GOODBYE:
             self._overhear()
 
     def _discard(self) -> None:
@@ -280,7 +286,7 @@ class TLSTransport:
             while self._tunnel.state is not State.FAILED and self._tunnel.read():
                 pass
         except TLSFailure:
-            self._phase = Phase.GOODBYE
+            self._phase = _GOODBYE
             self._goodbye.end()
 
     def _overhear(self) -> None:
@@ -292,7 +298,7 @@ class TLSTransport:
 
     def _peer_finished(self) -> None:
         """The peer's close_notify: the handler may go on writing if it knows how; otherwise it is the end."""
-        if self._told_peer_finished:
+        if self._told_peer_finished or self._tunnel.state is State.FINISHED:
             return
         self._told_peer_finished = True
         if IHalfCloseableProtocol.providedBy(self.protocol):
@@ -306,7 +312,7 @@ class TLSTransport:
         if flowing == self._flowing:
             return
         self._flowing = flowing
-        if self._phase not in (Phase.OPEN, Phase.CLOSING):
+        if self._phase not in (_OPEN, _CLOSING):
             return
         if flowing:
             self._clock.callLater(0, self._flow_again)
@@ -315,9 +321,9 @@ class TLSTransport:
 
     def _flow_again(self) -> None:
         """What was decrypted or received before the pause comes first, then the socket."""
-        if self._flowing and self._phase is Phase.OPEN:
+        if self._flowing and self._phase is _OPEN:
             self._deliver()
-        if self._flowing and self._phase is not Phase.LOST and self._tunnel.state in (State.OPEN, State.FINISHED):
+        if self._flowing and self._phase is not _LOST and self._tunnel.state in (State.OPEN, State.FINISHED):
             self._below.resumeProducing()
 
     # --- writing
@@ -326,14 +332,15 @@ class TLSTransport:
         """Encrypt and send. After C{loseConnection} only a registered producer may still write."""
         if type(data) is not bytes and not isinstance(data, bytearray | memoryview | bytes):
             raise TypeError(f"data must be bytes, not {type(data).__name__}")
-        if self._phase is not Phase.OPEN and not self._writes_still():
+        if self._phase is not _OPEN and not self._writes_still():
             return
-        self.bytes_out += len(data)
-        if len(data) <= WRITE_SIZE:
+        size = len(data)
+        self.bytes_out += size
+        if size <= WRITE_SIZE:
             self._write(data)
             return
         view = memoryview(data)
-        for at in range(0, len(view), WRITE_SIZE):
+        for at in range(0, size, WRITE_SIZE):
             self._write(view[at : at + WRITE_SIZE])
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -342,9 +349,9 @@ class TLSTransport:
 
     def _writes_still(self) -> bool:
         """Before the handshake of an upgraded connection, and after C{loseConnection} with a producer."""
-        if self._phase is Phase.CLOSING:
+        if self._phase is _CLOSING:
             return self._producer is not None
-        return self._phase is Phase.HANDSHAKE and self.protocol is not None
+        return self._phase is _HANDSHAKE and self.protocol is not None
 
     def _write(self, data: bytes | memoryview) -> None:
         try:
@@ -376,7 +383,7 @@ class TLSTransport:
         sends no data or reads no answer, is dropped: TLS has no other bound on that.
         """
         self._unasked += size
-        if self._unasked > MAX_UNASKED and self._phase in (Phase.OPEN, Phase.CLOSING):
+        if self._unasked > MAX_UNASKED and self._phase in (_OPEN, _CLOSING):
             self._ended = (Cause.LIMIT, f"over {MAX_UNASKED} bytes of answers to messages without data")
             self._reason = Failure(ConnectionLost(self._ended[1]))
             self.abortConnection()
@@ -395,7 +402,7 @@ class TLSTransport:
             raise RuntimeError(
                 f"Cannot register producer {producer}, because producer {self._producer} was never unregistered."
             )
-        if self._phase in (Phase.GOODBYE, Phase.LOST):
+        if self._phase in (_GOODBYE, _LOST):
             producer.stopProducing()
             return
         self._producer, self._streaming = producer, streaming
@@ -409,7 +416,7 @@ class TLSTransport:
         """See C{IConsumer}."""
         self._producer = None
         self._regulate()
-        if self._phase is Phase.CLOSING and not self._delivering:
+        if self._phase is _CLOSING and not self._delivering:
             self._finish_when_written()
 
     def _stop_producer(self) -> None:
@@ -427,7 +434,7 @@ class TLSTransport:
 
     def _set_full(self, full: bool) -> None:
         """The transport below holds more than it should, or has sent it all."""
-        if full == self._full or self._phase is Phase.LOST:
+        if full == self._full or self._phase is _LOST:
             return
         self._full = full
         if self._producer is None:
@@ -441,19 +448,19 @@ class TLSTransport:
 
     def loseConnection(self) -> None:
         """Send all that was written, then close_notify, then close."""
-        if self._phase is not Phase.OPEN:
-            if self._phase is Phase.HANDSHAKE:
+        if self._phase is not _OPEN:
+            if self._phase is _HANDSHAKE:
                 self.abortConnection()
             return
         self.disconnecting = True
-        self._phase = Phase.CLOSING
+        self._phase = _CLOSING
         self._flowing = False
         if not self._delivering:
             self._finish_when_written()
 
     def loseWriteConnection(self) -> None:
         """Send close_notify, and go on reading (RFC 8446 section 6.1)."""
-        if self._phase is not Phase.OPEN or self._tunnel.state not in (State.OPEN, State.PEER_FINISHED):
+        if self._phase is not _OPEN or self._tunnel.state not in (State.OPEN, State.PEER_FINISHED):
             return
         if self._tunnel.state is State.PEER_FINISHED:
             self.loseConnection()
@@ -465,11 +472,11 @@ class TLSTransport:
 
     def abortConnection(self) -> None:
         """Drop the connection at once, and what is unsent with it."""
-        if self._phase is Phase.LOST:
+        if self._phase is _LOST:
             return
         self._flowing = False
-        if self._phase is not Phase.HANDSHAKE:
-            self._phase = Phase.GOODBYE
+        if self._phase is not _HANDSHAKE:
+            self._phase = _GOODBYE
             self._reason = self._reason or Failure(ConnectionAborted())
             self._ended = self._ended or (Cause.RESET, "we aborted the connection")
         self._below.unregisterProducer()
@@ -485,9 +492,9 @@ class TLSTransport:
         self.abortConnection()
 
     def _finish_when_written(self) -> None:
-        if self._phase is not Phase.CLOSING or self._producer is not None or self._tunnel.unsent:
+        if self._phase is not _CLOSING or self._producer is not None or self._tunnel.unsent:
             return
-        self._phase = Phase.GOODBYE
+        self._phase = _GOODBYE
         if self._tunnel.state in (State.OPEN, State.PEER_FINISHED):
             self._finish_tunnel()
         self._flush()
@@ -506,7 +513,7 @@ class TLSTransport:
 
     def _truncated(self, cut: TLSFailure) -> None:
         """The stream has ended where it might have gone on; what we have written is still sent."""
-        self._phase = Phase.GOODBYE
+        self._phase = _GOODBYE
         self._ended = (cut.cause, cut.detail)
         self._reason = Failure(ConnectionLost(cut.detail))
         self._below.unregisterProducer()
@@ -514,7 +521,7 @@ class TLSTransport:
 
     def _fail(self, failure: TLSFailure) -> None:
         """TLS cannot go on: send the alert that OpenSSL has made, and close."""
-        self._phase = Phase.GOODBYE
+        self._phase = _GOODBYE
         self._flowing = False
         self._ended = (failure.cause, failure.detail)
         self._reason = Failure(ConnectionLost(failure.detail))
@@ -529,9 +536,9 @@ class TLSTransport:
         """
         _log.failure("the handler failed", failure=failure)
         self._owner.handler_failed(failure)
-        if self._phase in (Phase.LOST, Phase.GOODBYE):
+        if self._phase in (_LOST, _GOODBYE):
             return
-        self._phase = Phase.GOODBYE
+        self._phase = _GOODBYE
         self._flowing = False
         self._ended = (Cause.HANDLER, f"the handler raised {failure.type.__name__ if failure.type else failure.type}")
         self._reason = failure

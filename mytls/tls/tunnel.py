@@ -200,7 +200,8 @@ class DirectTunnel(Tunnel):
         if count <= 0:
             self._nothing(count)
             return b""
-        while _lib.BIO_get_mem_data(self._in, _NULL) or _lib.SSL_pending(self._ssl):
+        # There is always room for a whole record, so OpenSSL keeps none of one back: what waits is in the BIO.
+        while _lib.BIO_get_mem_data(self._in, _NULL):
             if count > READ_SIZE - _RECORD:
                 break
             more = _lib.SSL_read(self._ssl, _plain + count, READ_SIZE - count)
@@ -210,7 +211,7 @@ class DirectTunnel(Tunnel):
             count += more
         else:
             self._waiting = False
-        return _buffer(_plain, count)[:]  # type: ignore[no-any-return]
+        return _unpack(_plain, count)  # type: ignore[no-any-return]
 
     def write(self, plaintext: bytes | memoryview) -> None:
         size = len(plaintext)
@@ -226,7 +227,7 @@ class DirectTunnel(Tunnel):
         count = _lib.BIO_read(self._out, _wire, _WIRE_SIZE)
         if count <= 0:
             return b""
-        first: bytes = _buffer(_wire, count)[:]
+        first: bytes = _unpack(_wire, count)
         return first if count < _WIRE_SIZE else first + self.outgoing()
 
     def _nothing(self, result: int) -> None:
@@ -250,11 +251,11 @@ def has_door(connection: object, module: object) -> bool:
     @param connection: one of its connections
     @param module: C{OpenSSL.SSL}
     """
-    names = ("SSL_read", "SSL_write", "SSL_pending", "SSL_get_error", "BIO_read", "BIO_write", "BIO_get_mem_data")
+    names = ("SSL_read", "SSL_write", "SSL_get_error", "BIO_read", "BIO_write", "BIO_get_mem_data")
     return (
         all(hasattr(connection, name) for name in ("_ssl", "_into_ssl", "_from_ssl", "_raise_ssl_error"))
         and all(hasattr(getattr(module, "_lib", None), name) for name in names)
-        and all(hasattr(getattr(module, "_ffi", None), name) for name in ("buffer", "from_buffer", "new", "NULL"))
+        and all(hasattr(getattr(module, "_ffi", None), name) for name in ("unpack", "from_buffer", "new", "NULL"))
     )
 
 
@@ -262,7 +263,7 @@ _make: type[Tunnel] = Tunnel
 if has_door(SSL.Connection(SSL.Context(SSL.TLS_METHOD)), SSL):
     _lib: Any = getattr(SSL, "_lib")  # noqa: B009  # private, and not in pyOpenSSL's types
     _ffi: Any = getattr(SSL, "_ffi")  # noqa: B009  # likewise
-    _buffer, _from_buffer, _NULL = _ffi.buffer, _ffi.from_buffer, _ffi.NULL
+    _unpack, _from_buffer, _NULL = _ffi.unpack, _ffi.from_buffer, _ffi.NULL
     _plain = _ffi.new("char[]", READ_SIZE)
     _wire = _ffi.new("char[]", _WIRE_SIZE)
     _make = DirectTunnel
