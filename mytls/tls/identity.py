@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress
 
@@ -18,7 +19,6 @@ def peer_of(connection: SSL.Connection, address: IAddress | None) -> Peer:
     name = connection.get_servername()
     alpn = connection.get_alpn_proto_negotiated()
     certificate = connection.get_peer_certificate(as_cryptography=True)
-    chain = connection.get_peer_cert_chain(as_cryptography=True) if certificate is not None else None
     return Peer(
         address=address,
         server_name=None if name is None else name.decode("latin-1"),
@@ -28,8 +28,14 @@ def peer_of(connection: SSL.Connection, address: IAddress | None) -> Peer:
         cipher_bits=connection.get_cipher_bits(),
         group=connection.get_group_name(),
         certificate=certificate,
-        chain=tuple(chain or ()),
+        chain=() if certificate is None else _chain(connection, certificate),
     )
+
+
+def _chain(connection: SSL.Connection, certificate: x509.Certificate) -> tuple[x509.Certificate, ...]:
+    """All that the peer sent, its own first: on a server OpenSSL's chain begins behind it, on a client with it."""
+    chain = connection.get_peer_cert_chain(as_cryptography=True) or ()
+    return (certificate, *(each for each in chain if each != certificate))
 
 
 def same_name(connection: SSL.Connection, chosen: bytes | None) -> bool:

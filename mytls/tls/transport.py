@@ -216,6 +216,7 @@ class TLSTransport:
         self._delivering = False
         if self._phase is _OPEN:
             self._deliver()
+            self._tunnel.shed()
         elif self._phase is not _LOST:
             self._after_delivery()
 

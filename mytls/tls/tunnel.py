@@ -97,6 +97,9 @@ class Tunnel:
         self._change(_Event.ESTABLISHED)
         return True
 
+    def shed(self) -> None:
+        """The handshake is done: give back memory that it alone has needed, where that can be done."""
+
     def read(self) -> bytes:
         """
         Plaintext from the peer, at most L{READ_SIZE} bytes; empty where there is none now.
@@ -188,6 +191,15 @@ class DirectTunnel(Tunnel):
         #: Whether OpenSSL may have a record for us: set by bytes from the peer, cleared when it has none.
         self._waiting = False
 
+    def shed(self) -> None:
+        """Give back what the handshake has made the BIOs grow to; both are empty now, and OpenSSL frees them."""
+        if _lib.BIO_get_mem_data(self._in, _NULL) or _lib.BIO_get_mem_data(self._out, _NULL):
+            return
+        memory = _lib.BIO_s_mem()
+        self._in, self._out = _lib.BIO_new(memory), _lib.BIO_new(memory)
+        _lib.SSL_set_bio(self._ssl, self._in, self._out)
+        self.connection._into_ssl, self.connection._from_ssl = self._in, self._out
+
     def feed(self, ciphertext: bytes) -> None:
         if ciphertext:
             _lib.BIO_write(self._in, ciphertext, len(ciphertext))
@@ -251,7 +263,17 @@ def has_door(connection: object, module: object) -> bool:
     @param connection: one of its connections
     @param module: C{OpenSSL.SSL}
     """
-    names = ("SSL_read", "SSL_write", "SSL_get_error", "BIO_read", "BIO_write", "BIO_get_mem_data")
+    names = (
+        "SSL_read",
+        "SSL_write",
+        "SSL_get_error",
+        "SSL_set_bio",
+        "BIO_new",
+        "BIO_s_mem",
+        "BIO_read",
+        "BIO_write",
+        "BIO_get_mem_data",
+    )
     return (
         all(hasattr(connection, name) for name in ("_ssl", "_into_ssl", "_from_ssl", "_raise_ssl_error"))
         and all(hasattr(getattr(module, "_lib", None), name) for name in names)

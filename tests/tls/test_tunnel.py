@@ -207,6 +207,22 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(ends.tunnel.unsent, b"")
         self.assertEqual(ends.client_reads(), b"first second")
 
+    def test_shed(self) -> None:
+        """Giving memory back changes nothing, with bytes on their way or without; data goes on both ways."""
+        for waiting in (b"", b"half a "):
+            ends = self.ends()
+            ends.client_reads()
+            ends.client.send(waiting + b"record")
+            out = ends.from_client()
+            ends.tunnel.feed(out[: len(waiting)])
+            ends.tunnel.shed()
+            ends.tunnel.feed(out[len(waiting) :])
+            ends.tunnel.shed()
+            self.assertEqual(ends.tunnel.read(), waiting + b"record")
+            ends.tunnel.write(b"answer")
+            ends.tunnel.shed()
+            self.assertEqual(ends.client_reads(), b"answer")
+
     def test_wrong_change(self) -> None:
         """A change that the table does not have is our own error, and raises."""
         ends = Ends(self.kind)
