@@ -1,26 +1,47 @@
 """
 TLS for any byte-stream handler, on Twisted.
 
-The map, from door to value. An arrow goes down only: a module imports from those below it, never from above.
+The map, from door to value. A module imports from those below it, never from above.
 
-  doors     tap           twistd mytls
-            endpoint      the server endpoint mytls:, as class and as string
-            assemble      strings and settings in, running parts out
-  the way   listener      accepts, knows what is open, ends it
-  of a      connection    one connection's life, from ClientHello to goodbye
-  byte      hosts         which host a ClientHello is for
-            tls.transport   the tunnel between two Twisted interfaces; flow control, closing
-            tls.tunnel      ciphertext in, plaintext out; the state table
-            tls.failures    OpenSSL's errors as causes
-            tls.identity    what a handshake tells of the peer
-            tls.hello       ClientHello bytes in, value out
-            tls.contexts    settings in, OpenSSL contexts out
-            tls.certificates, tls.development   files in, certificates out; a developer's own
-            sockets       transports that write at once and say goodbye properly
-            guards.deadlines    deadlines without a timer for each
-  handlers  handlers      handler strings: echo, discard, call:, serve:, factory:, and plugins'
-            handlers.connstream   the surface of ssl.SSLSocket for user code
-  values    accesslog, events, peer, settings, interfaces, errors
+  doors
+    tap                 twistd mytls
+    assemble            strings and settings in, running parts out
+    endpoint            the server endpoint mytls:, as class and as string
+  the way of a byte
+    listener            accepts, knows what is open, ends it
+    connection          one connection's life, from ClientHello to goodbye
+    hosts               which host a ClientHello is for
+    sockets             transports that write at once
+    tls.transport       the tunnel between two Twisted interfaces; flow control, closing
+    tls.tunnel          ciphertext in, plaintext out; the state table
+    tls.failures        OpenSSL's errors as causes
+    tls.identity        what a handshake tells of the peer
+    tls.hello           ClientHello bytes in, value out
+    tls.contexts        settings in, OpenSSL contexts out
+    goodbye             how a connection ends, so that nothing is lost and nobody can hold it
+    guards.deadlines    deadlines without a timer for each
+  handlers
+    handlers            handler strings, our own and plugins'
+    handlers.callback   call: a function that is called with each piece of data
+    handlers.stream     serve: a function that has the connection to itself
+    handlers.threads    so many threads at the same time
+    handlers.blocking   the connstream of a plain function in a thread
+    handlers.awaitable  the connstream of a coroutine
+    handlers.inbox      what has come and was not taken yet
+    handlers.connstream the surface of ssl.SSLSocket for user code
+    handlers.factory    factory: a Twisted factory or protocol
+    handlers.builtin    echo, discard
+    handlers.load       package.module:name in, the object out
+  certificates
+    tls.development     a certificate for a developer's own machine
+    tls.certificates    files in, certificate, key and chain out
+  values
+    accesslog           what happened, as lines of the log
+    events              what happened
+    peer                who is at the other end
+    interfaces          the seams that others plug into
+    settings            what a user can say
+    errors              what can go wrong
 
 Public names, each also where it lives: service, TLSServerEndpoint, Peer, ConfigurationError.
 """

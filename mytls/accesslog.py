@@ -26,27 +26,36 @@ def _line(event: Event) -> str:
 
 @_line.register
 def _(event: Refused) -> str:
-    return f"refused {event.address} at {event.listener}: {event.cause} {event.detail}".rstrip()
+    return f"refused {_ends(event)}: {event.cause} {_sentence(event.detail)}".rstrip()
 
 
 @_line.register
 def _(event: HandshakeFailed) -> str:
-    name = _name(event.server_name)
     return (
-        f"handshake-failed {event.address} at {event.listener} name={name} "
-        f"cause={event.cause} after {event.seconds:.3f}s: {visible(event.detail, 200)}"
-    ).replace("\\x20", " ")
+        f"handshake-failed {_ends(event)} name={_name(event.server_name)} "
+        f"cause={event.cause} after {event.seconds:.3f}s: {_sentence(event.detail)}"
+    )
 
 
 @_line.register
 def _(event: Closed) -> str:
     peer = event.peer
-    end = f"cause={event.cause} ({event.detail})" if event.cause else "clean"
+    end = f"cause={event.cause} ({_sentence(event.detail)})" if event.cause else "clean"
     return (
-        f"closed {event.address} at {event.listener} name={_name(peer.server_name)} "
+        f"closed {_ends(event)} name={_name(peer.server_name)} "
         f"{peer.version or 'plain'} {peer.cipher or '-'} {peer.group or '-'} alpn={_name(peer.alpn)} "
         f"in={event.bytes_in} out={event.bytes_out} {event.seconds:.3f}s {end}"
     )
+
+
+def _ends(event: Event) -> str:
+    """Where from and where to. A client on a UNIX socket chooses its path."""
+    return f"{visible(event.address, 200)} at {visible(event.listener, 200)}"
+
+
+def _sentence(detail: str) -> str:
+    """A few words, which may quote a stranger's."""
+    return visible(detail, 200).replace("\\x20", " ")
 
 
 def _name(name: str | None) -> str:

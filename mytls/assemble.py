@@ -22,7 +22,7 @@ from zope.interface import implementer
 from mytls.accesslog import access_log
 from mytls.connection import address_text
 from mytls.endpoint import TLSServerEndpoint, endpoint_from_words, plain_endpoint
-from mytls.errors import ConfigurationError
+from mytls.errors import ConfigurationError, one_line
 from mytls.events import Observer, Observers
 from mytls.handlers import handler_from_string
 from mytls.settings import Deadlines, Limits, split_endpoint
@@ -42,7 +42,7 @@ class CannotStart(SystemExit, Exception):
     """
 
     def __init__(self, line: str) -> None:
-        super().__init__(f"mytls: {line}")
+        super().__init__(one_line(f"mytls: {line}"))
 
 
 @attrs.frozen
@@ -123,7 +123,7 @@ class TLSService(Service):
         _log.info("serving {handler} at {address}", handler=self._handler_name, address=address_text(port.getHost()))
 
     def _cannot_listen(self, failure: Failure, listener: _Listener) -> None:
-        self._trouble = CannotStart(f"--endpoint {listener.description}: {_why(failure)}")
+        self._trouble = CannotStart(f"{_why(failure)} (--endpoint {listener.description})")
 
 
 def service(
@@ -186,10 +186,10 @@ def _listener(
 
 
 def _endpoint(reactor: Any, description: str, deadlines: Deadlines, observers: Observers) -> IStreamServerEndpoint:
-    prefix = description.partition(":")[0]
+    arguments, words = split_endpoint(description)
+    prefix = arguments[0].lower() if arguments else ""  # Twisted makes no difference either
     if prefix not in ("ssl", "mytls"):
         return plain_endpoint(reactor, description)
-    arguments, words = split_endpoint(description)
     return endpoint_from_words(reactor, prefix, arguments[1:], words, deadlines, observers)
 
 

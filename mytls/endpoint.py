@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -22,7 +23,7 @@ from zope.interface import implementer
 from mytls.errors import ConfigurationError, nearest
 from mytls.events import Observers
 from mytls.listener import TLSFactory
-from mytls.settings import Deadlines, endpoint_values
+from mytls.settings import Deadlines, endpoint_values, split_endpoint
 from mytls.sockets import write_at_once
 from mytls.tls.certificates import KeyPair
 from mytls.tls.contexts import connection_maker, server_options
@@ -99,7 +100,7 @@ def endpoint_from_words(
     pair = KeyPair.from_files(key, values.get("certKey", key), values.get("extraCertChain"))
     warning = pair.expiry_warning(datetime.datetime.now(datetime.UTC))
     if warning:
-        _log.warn("{file}: {warning}", file=values.get("certKey", key), warning=warning)
+        _log.warn("{file}: {trouble}", file=values.get("certKey", key), trouble=warning)
     options = server_options(pair, values.get("sslmethod"), values.get("dhParameters"))
     return TLSServerEndpoint(
         reactor,
@@ -127,24 +128,46 @@ def plain_endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
 
     @raise ConfigurationError: Twisted cannot read it
     """
-    prefix = description.partition(":")[0]
+    words, _ = split_endpoint(description)
+    if not words:
+        raise ConfigurationError("the endpoint type has to stand first, as in tcp:8080")
     try:
         return serverFromString(reactor, description)  # type: ignore[no-any-return]
     except ConfigurationError:
         raise
     except Exception as error:  # each parser has errors of its own
-        raise ConfigurationError(_plainly(prefix, " ".join(str(error).split()) or type(error).__name__)) from None
+        raise ConfigurationError(_plainly(words[0], error)) from None
 
 
-def _plainly(prefix: str, text: str) -> str:
-    """What a parser of Twisted's raised, for whoever typed the string."""
-    if text.startswith("Unknown endpoint type"):
-        return f"there is no endpoint type {prefix!r}{nearest(prefix, _STOCK_PREFIXES)}"
-    unknown = re.search(r"unexpected keyword argument '(.*?)'", text)
-    if unknown is not None:
-        return f"{unknown[1]}= is no word of {prefix}:{nearest(unknown[1], _STOCK_WORDS)}"
-    missing = re.search(r"missing \d+ required positional arguments?: (.*)", text)
-    if missing is not None:
-        return f"{prefix}: needs {missing[1]}"
-    number = re.search(r"invalid literal for int\(\) with base \d+: (.*)", text)
-    return f"{number[1]} is not a number" if number is not None else text
+_A_COLON = "a colon in a value is written \\:"
+#: What Twisted's parsers raise, and what it is for whoever typed the string: his prefix, and what the text quotes.
+_PLAINLY: tuple[tuple[str, Callable[[str, str], str]], ...] = (
+    (
+        r"^Unknown endpoint type: '(.*)'$",
+        lambda prefix, said: f"there is no endpoint type {said!r}{nearest(said, _STOCK_PREFIXES)}",
+    ),
+    (
+        r"unexpected keyword argument '(.*?)'",
+        lambda prefix, said: f"{said}= is no word of {prefix}:{nearest(said, _STOCK_WORDS)}",
+    ),
+    (r"missing \d+ required positional arguments?: (.*)", lambda prefix, said: f"{prefix}: needs {said}"),
+    (r"multiple values for argument '(.*?)'", lambda prefix, said: f"{said} is said twice; {_A_COLON}"),
+    (r"positional arguments? but (\d+) were given", lambda prefix, said: f"too many words for {prefix}:; {_A_COLON}"),
+    (r"invalid literal for int\(\) with base 8: (.*)", lambda prefix, said: f"{said} is not an octal number"),
+    (r"invalid literal for int\(\) with base \d+: (.*)", lambda prefix, said: f"{said} is not a number"),
+    (
+        r"module 'socket' has no attribute 'AF_(.*?)'",
+        lambda prefix, said: f"domain={said}: no such domain{nearest(said, ('INET', 'INET6', 'UNIX'))}",
+    ),
+)
+
+
+def _plainly(prefix: str, error: Exception) -> str:
+    if prefix == "systemd" and isinstance(error, LookupError):
+        return "systemd has passed us no socket of that index or name"
+    text = " ".join(str(error).split()) or type(error).__name__
+    for pattern, say in _PLAINLY:
+        found = re.search(pattern, text)
+        if found is not None:
+            return say(prefix, found[1])
+    return text

@@ -83,6 +83,9 @@ class TLSFailure(Exception):
 class ConfigurationError(ValueError):
     """What the user wrote cannot be served; the text is one line that names the word and what was expected."""
 
+    def __init__(self, line: str) -> None:
+        super().__init__(one_line(line))
+
 
 #: A list of known words longer than this helps nobody.
 _FEW = 12
@@ -95,6 +98,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; expected one of: {', '.join(words)}" if 0 < len(words) <= _FEW else ""
+
+
+def one_line(text: str) -> str:
+    """Text with words of the user's in it, as it may stand on a terminal: what does not print is escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def visible(text: str | bytes, limit: int = 100) -> str:

@@ -21,7 +21,7 @@ def duration(text: str) -> float:
     """`250ms 10s 5m 1h` as seconds; `0` and `off` are no deadline."""
     if text in ("0", "off"):
         return 0.0
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)", text)
     if match is None:
         raise ConfigurationError(f"{text!r} is not a duration; expected for example 250ms, 10s, 5m, 1h, 0 or off")
     return float(match[1]) * _DURATION_UNITS[match[2]]
@@ -135,7 +135,8 @@ class Deadlines:
     close: float = 5.0
 
 
-_PIECE = re.compile(r"((?:\\.|[^:\\])*)(:|$)", re.DOTALL)
+_PIECE = re.compile(r"((?:\\.|[^:\\])*):", re.DOTALL)
+_NAMED = re.compile(r"((?:\\.|[^=\\])*)=(.*)", re.DOTALL)
 
 
 def split_endpoint(description: str) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -150,14 +151,14 @@ def split_endpoint(description: str) -> tuple[tuple[str, ...], dict[str, str]]:
         raise ConfigurationError("the string ends in the middle of a backslash pair")
     plain: list[str] = []
     named: dict[str, str] = {}
-    for piece in (match[1] for match in _PIECE.finditer(description + ":") if match[2]):
-        name, equals, value = piece.partition("=")
-        if not equals:
+    for piece in _PIECE.findall(description + ":"):
+        pair = _NAMED.fullmatch(piece)
+        if pair is None:
             plain.append(_unquoted(piece))
-        elif name in named:
+        elif (name := _unquoted(pair[1])) in named:
             raise ConfigurationError(f"{name}= stands twice")
         else:
-            named[name] = _unquoted(value)
+            named[name] = _unquoted(pair[2])
     return tuple(plain), named
 
 
@@ -181,7 +182,9 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
     said = dict(words)
     for argument, word in zip(arguments, keys, strict=False):
         if word in said:
-            raise ConfigurationError(f"{word} is said twice, as {argument!r} and as {word}={said[word]}")
+            raise ConfigurationError(
+                f"{word} is said twice, as {argument!r} and as {word}={said[word]}; a colon in a value is written \\:"
+            )
         said[word] = argument
     if len(arguments) > len(keys):
         raise ConfigurationError(f"{arguments[-1]!r} has no name; write it as word=value")

@@ -12,7 +12,7 @@ from twisted.python import usage
 
 from mytls import __version__
 from mytls.assemble import TLSService, development_endpoint, service
-from mytls.errors import ConfigurationError, nearest
+from mytls.errors import ConfigurationError, nearest, one_line
 from mytls.handlers import BUILT_IN
 from mytls.settings import OPTION_KEYS, Deadlines, Limits
 
@@ -69,7 +69,7 @@ class Options(usage.Options):
             super().parseOptions(options)
             self.service = self._assemble()
         except (usage.UsageError, ConfigurationError) as error:
-            sys.exit(f"mytls: {self._explained(str(error))}")
+            sys.exit(f"mytls: {one_line(self._explained(str(error)))}")
 
     def _assemble(self) -> TLSService:
         # The user's own modules are in the folder that the command was typed in.

@@ -40,16 +40,23 @@ class Deadline:
 
     def _ring(self) -> None:
         self._timer = None
-        now = self._clock.seconds()
-        due = []
-        for key, (when, expired) in self._waits.items():
+        try:
+            self._expire(self._clock.seconds())
+        finally:  # one that raises must not keep the others from theirs
+            self._await_first()
+
+    def _expire(self, now: float) -> None:
+        while self._waits:
+            key, (when, expired) = next(iter(self._waits.items()))
             if when > now:
-                break
-            due.append((key, expired))
-        for key, _ in due:
+                return
             del self._waits[key]
-        if self._waits:
-            first, _ = next(iter(self._waits.values()))
-            self._timer = self._clock.callLater(max(first - now, 0), self._ring)
-        for _, expired in due:
             expired()
+
+    def _await_first(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waits:
+            when, _ = next(iter(self._waits.values()))
+            self._timer = self._clock.callLater(max(when - self._clock.seconds(), 0), self._ring)

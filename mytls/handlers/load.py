@@ -18,7 +18,7 @@ def load(argument: str, expected: str) -> Any:
     @raise ConfigurationError: there is no such module or name, or the module fails when it is imported
     """
     module_name, colon, name = argument.partition(":")
-    if not module_name or not colon or not name:
+    if not module_name or module_name.startswith(".") or not colon or not name:
         raise ConfigurationError(f"expected {expected}")
     found: Any = _import(module_name)
     for part in name.split("."):

@@ -3,21 +3,18 @@
 
 A coroutine function runs on the event loop. A plain function runs in a thread; so many of them run at the same time
 as the limit says, and the next client's waits until one is done. While it waits its connection is read no further
-than its inbox holds.
+than its inbox holds; if it is lost before its turn comes, the function never hears of it.
 """
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import inspect
 import ssl
-import threading
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -25,8 +22,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.errors import ConfigurationError
-from mytls.handlers.connstream import AsyncStream, BlockingStream
+from mytls.handlers.awaitable import AsyncStream, new_waiter, started
+from mytls.handlers.blocking import BlockingStream
+from mytls.handlers.connstream import failed
 from mytls.handlers.load import load
+from mytls.handlers.threads import Threads
 from mytls.settings import Limits
 
 _log = Logger()
@@ -74,7 +74,8 @@ class StreamProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Nobody is there any more."""
-        self.stream.lost(_read_error(reason))
+        self.factory.forget(self)
+        self.stream.lost(read_error(reason))
 
     def pauseProducing(self) -> None:
         """The peer does not read what was sent."""
@@ -87,12 +88,20 @@ class StreamProtocol(Protocol):
     def stopProducing(self) -> None:
         """`connectionLost` follows."""
 
+    def drain(self) -> None:
+        """The service stops: a function hears the end of its client, and may still answer; one that waits never runs."""
+        if self.factory.forget(self):
+            self.stream.finish()
+        else:
+            self.stream.peer_finished()
+
     def returned(self, failure: Failure | None) -> None:
         """The function is through. @param failure: what it raised"""
         transport: Any = self.transport
-        if failure is None or _by_the_peer(failure):
+        if failure is None or self.stream.is_to_blame(failure.value):
             self.stream.finish()
         else:
+            self.stream.disown()
             transport.unregisterProducer()
             handler_failed(transport, failure)
 
@@ -107,17 +116,20 @@ def handler_failed(transport: Any, failure: Failure) -> None:
         transport.abortConnection()
 
 
-def _read_error(reason: Failure) -> OSError | None:
+def read_error(reason: Failure) -> OSError | None:
+    """
+    What C{SSLSocket.recv} raises after such an end; None where it returns C{b""}.
+
+    @param reason: of C{connectionLost}: where TLS has failed it says how, where a socket was reset it says nothing
+    """
     if reason.check(ConnectionDone):
         return None
-    if reason.check(ConnectionLost) and "close_notify" in str(reason.value):
+    if reason.check(ConnectionAborted):
+        return failed(errno.ECONNABORTED)
+    text = " ".join(map(str, getattr(reason.value, "args", ())))
+    if "close_notify" in text:
         return ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol")
-    return ConnectionResetError(104, "Connection reset by peer")
-
-
-def _by_the_peer(failure: Failure) -> bool:
-    """A peer that went away, or was too slow for a time that the function has set, is no fault of the function."""
-    return failure.check(ConnectionError, TimeoutError, ssl.SSLEOFError, ssl.SSLZeroReturnError) is not None
+    return ssl.SSLError(ssl.SSL_ERROR_SSL, text) if text else failed(errno.ECONNRESET)
 
 
 class _StreamFactory(Factory):
@@ -142,8 +154,18 @@ class CoroutineFactory(_StreamFactory):
 
     def run(self, protocol: StreamProtocol) -> None:
         """Start the coroutine."""
-        running = started(self.function(protocol.stream))
-        running.addCallbacks(lambda result: protocol.returned(None), protocol.returned)
+        started(self._outcome(protocol.stream)).addBoth(protocol.returned)
+
+    def forget(self, protocol: StreamProtocol) -> bool:
+        """Its coroutine runs already."""
+        return False
+
+    async def _outcome(self, stream: Any) -> Failure | None:
+        try:
+            await self.function(stream)
+        except BaseException:  # SystemExit too: asyncio's loop would end by it
+            return Failure()
+        return None
 
 
 class ThreadFactory(_StreamFactory):
@@ -161,92 +183,17 @@ class ThreadFactory(_StreamFactory):
         """Start the function, now or when a thread is free."""
 
         def job() -> None:
-            failure = None
-            try:
-                self.function(protocol.stream)
-            except BaseException:  # SystemExit in a thread is the function's own affair as well
-                failure = Failure()
-            self.reactor.callFromThread(protocol.returned, failure)
+            self.reactor.callFromThread(protocol.returned, self._outcome(protocol.stream))
 
-        self._threads.start(job)
+        self._threads.start(protocol, job)
 
+    def forget(self, protocol: StreamProtocol) -> bool:
+        """If its function still waits for its turn, it waits no more. @return: whether it did"""
+        return self._threads.forget(protocol)
 
-class Threads:
-    """
-    So many threads at the same time, started when there is work and gone when there is none.
-
-    Twisted's and the standard library's pools wait for their threads when the process stops, and a thread here may
-    be in a user's function for ever. These are daemon threads: the process ends without them.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._running = 0
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._lock = threading.Lock()
-
-    def start(self, job: Callable[[], None]) -> None:
-        """Run it, in turn. It must not raise."""
-        with self._lock:
-            if self._running >= self._most:
-                self._waiting.append(job)
-                return
-            self._running += 1
-        threading.Thread(target=self._work, args=(job,), name="mytls-serve", daemon=True).start()
-
-    def _work(self, job: Callable[[], None]) -> None:
-        while True:
-            job()
-            with self._lock:
-                if not self._waiting:
-                    self._running -= 1
-                    return
-                job = self._waiting.popleft()
-
-
-class _DeferredWaiter:
-    """To be awaited by a coroutine that Twisted runs."""
-
-    def __init__(self) -> None:
-        self._deferred: Deferred[None] = Deferred()
-
-    async def wait(self) -> None:
-        await self._deferred
-
-    def wake(self) -> None:
-        if not self._deferred.called:
-            self._deferred.callback(None)
-
-
-class _FutureWaiter:
-    """To be awaited by a task of asyncio."""
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def wait(self) -> None:
-        await self._future
-
-    def wake(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-
-def _asyncio_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def new_waiter() -> Callable[[], Any]:
-    """What a connstream's coroutine waits on: asyncio's where Twisted runs on asyncio's loop, else Twisted's."""
-    return _FutureWaiter if _asyncio_runs() else _DeferredWaiter
-
-
-def started(coroutine: Awaitable[Any]) -> Deferred[Any]:
-    """Run a coroutine: as a task of asyncio where Twisted runs on its loop, so that it may await either's things."""
-    if _asyncio_runs():
-        return Deferred.fromFuture(asyncio.ensure_future(coroutine))
-    return Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type]  # any awaitable of an async function is one
+    def _outcome(self, stream: Any) -> Failure | None:
+        try:
+            self.function(stream)
+        except BaseException:  # SystemExit and KeyboardInterrupt too: they are about this thread, not the service
+            return Failure()
+        return None

@@ -1,0 +1,132 @@
+"""One line in the log for each connection that ends, is refused or fails: one, whatever a stranger sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.trial.unittest import SynchronousTestCase
+
+from mytls.accesslog import access_log
+from mytls.errors import Cause
+from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, HandshakeFailed, Refused
+from mytls.peer import Peer
+from tests.lines import log_lines
+
+WHERE: dict[str, Any] = {"connection": 7, "listener": "127.0.0.1:8443", "address": "192.0.2.1:50000"}
+NASTY = 'a b"c\\d\r\ne\x1b[31m{log_source}%s\u2028cause=clean'
+
+
+def peer(**facts: Any) -> Peer:
+    """A peer of TLS 1.3."""
+    told = {
+        "server_name": "www.example.com",
+        "version": "TLSv1.3",
+        "cipher": "TLS_AES_128_GCM_SHA256",
+        "group": "x25519",
+    }
+    return Peer(IPv4Address("TCP", "192.0.2.1", 50000), **(told | facts))
+
+
+def closed(who: Peer, **facts: Any) -> Closed:
+    """A clean end."""
+    told = {"cause": None, "detail": "", "bytes_in": 10, "bytes_out": 20, "seconds": 1.2345}
+    return Closed(**WHERE, peer=who, **(told | facts))
+
+
+def failed(**facts: Any) -> HandshakeFailed:
+    """A handshake that was none."""
+    told = {"cause": Cause.NOT_TLS, "detail": "the first byte is 0x47", "server_name": None, "seconds": 0.01}
+    return HandshakeFailed(**WHERE, **(told | facts))
+
+
+class AccessLogTests(SynchronousTestCase):
+    """The lines."""
+
+    def lines(self, event: Event) -> list[str]:
+        """What is logged of an event, as a log file has it."""
+        seen = log_lines(self)
+        access_log(event)
+        return seen
+
+    def line(self, event: Event) -> str:
+        """The one line."""
+        (only,) = self.lines(event)
+        self.assertEqual(len(only.splitlines()), 1, only)
+        self.assertTrue(only.isascii() and only.isprintable(), only)
+        return only
+
+    def test_closed(self) -> None:
+        """An end tells address, name, version, suite, group, protocol, bytes, time and that it was clean."""
+        self.assertEqual(
+            self.line(closed(peer(alpn="h2"))),
+            "closed 192.0.2.1:50000 at 127.0.0.1:8443 name=www.example.com TLSv1.3 TLS_AES_128_GCM_SHA256 x25519 "
+            "alpn=h2 in=10 out=20 1.234s clean",
+        )
+
+    def test_closed_with_a_cause(self) -> None:
+        """Any other end tells why."""
+        self.assertRegex(
+            self.line(closed(peer(), cause=Cause.EOF, detail="the peer closed the connection without close_notify")),
+            r" cause=eof \(the peer closed the connection without close_notify\)$",
+        )
+
+    def test_closed_without_tls(self) -> None:
+        """What is not known is not left out: the fields stay where they are."""
+        self.assertIn(
+            " name=- plain - - alpn=- in=",
+            self.line(closed(peer(server_name=None, version=None, cipher=None, group=None))),
+        )
+
+    def test_handshake_failed(self) -> None:
+        """A failed handshake tells address, name, cause, time and words."""
+        self.assertEqual(
+            self.line(failed(server_name="a.example")),
+            "handshake-failed 192.0.2.1:50000 at 127.0.0.1:8443 name=a.example cause=not-tls after 0.010s: "
+            "the first byte is 0x47",
+        )
+
+    def test_refused(self) -> None:
+        """A refusal tells its cause, with words or without."""
+        self.assertEqual(
+            self.line(Refused(**WHERE, cause=Cause.LIMIT)), "refused 192.0.2.1:50000 at 127.0.0.1:8443: limit"
+        )
+        self.assertRegex(self.line(Refused(**WHERE, cause=Cause.LIMIT, detail="100 are open")), ": limit 100 are open$")
+
+    def test_no_line(self) -> None:
+        """What goes well, and what has its traceback, has no line of its own."""
+        for event in (
+            Accepted(**WHERE),
+            Established(**WHERE, peer=peer(), seconds=0.1),
+            HandlerFailed(**WHERE, peer=peer(), detail="ValueError"),
+        ):
+            self.assertEqual(self.lines(event), [])
+
+    def test_nasty_names(self) -> None:
+        """A name of newlines, quotes, escapes and braces is one word of the line, and adds no field to it."""
+        word = r"a\x20b\x22c\x5cd\x0d\x0ae\x1b[31m{log_source}%s\u{2028}cause=clean"
+        self.assertEqual(self.line(failed(server_name=NASTY)).split()[4:6], [f"name={word}", "cause=not-tls"])
+        self.assertEqual(self.line(closed(peer(server_name=NASTY))).split()[4:6], [f"name={word}", "TLSv1.3"])
+        self.assertIn(f"alpn={word} in=10", self.line(closed(peer(alpn=NASTY))))
+
+    def test_nasty_details(self) -> None:
+        """Words that quote a stranger's are one line, with spaces and nothing worse."""
+        for event in (
+            failed(detail=NASTY),
+            closed(peer(), cause=Cause.EOF, detail=NASTY),
+            Refused(**WHERE, cause=Cause.RATE, detail=NASTY),
+        ):
+            self.assertIn(r"a b\x22c\x5cd\x0d\x0ae\x1b[31m{log_source}%s\u{2028}cause=clean", self.line(event))
+
+    def test_nasty_addresses(self) -> None:
+        """A client on a UNIX socket chooses its own path, and it too is one word."""
+        for event in (failed(), closed(peer()), Refused(**WHERE, cause=Cause.RATE)):
+            from_a_path = type(event)(
+                **{each.name: getattr(event, each.name) for each in event.__attrs_attrs__}
+                | {"address": "/run/x\nclosed y"}
+            )
+            self.assertEqual(self.line(from_a_path).split()[1:3], [r"/run/x\x0aclosed\x20y", "at"])
+
+    def test_long_name(self) -> None:
+        """A line has an end, however long the name."""
+        self.assertLess(len(self.line(failed(server_name="\x00" * 255, detail="x" * 9999))), 800)
