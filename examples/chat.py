@@ -10,6 +10,7 @@ does not read what is said is put out.
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
@@ -24,6 +25,7 @@ class Member(LineOnlyReceiver):
 
     delimiter = b"\n"
     MAX_LENGTH = 1000
+    transport: Any
 
     def __init__(self, room: Room, name: str) -> None:
         self.room = room
@@ -91,7 +93,7 @@ class Room(Factory):
         self.members: dict[str, Member] = {}
         self._numbers = count(1)
 
-    def buildProtocol(self, addr: IAddress) -> Member:
+    def buildProtocol(self, addr: IAddress | None) -> Member:
         """Somebody is at the door."""
         return Member(self, f"guest {next(self._numbers)}")
 

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import singledispatch
 
 from twisted.logger import Logger
 
-from mytls.errors import visible
+from mytls.errors import Cause, ConfigurationError, nearest, visible
 from mytls.events import Closed, Event, HandshakeFailed, Refused
 
 _log = Logger()
 
 
-def access_log(event: Event) -> None:
+#: What can be kept out of the log, and which events that is.
+CLASSES: dict[str, Callable[[Event], bool]] = {
+    "connections": lambda event: isinstance(event, Closed),
+    "handshake-failures": lambda event: isinstance(event, HandshakeFailed),
+    "health-checks": lambda event: isinstance(event, HandshakeFailed) and _only_connected(event),
+    "refusals": lambda event: isinstance(event, Refused),
+}
+
+
+class AccessLog:
     """An observer of events that writes the line, for those events that have one."""
-    line = _line(event)
-    if line:
-        _log.info("{line}", line=line)
+
+    def __init__(self, quiet: Iterable[str] = ()) -> None:
+        """
+        @param quiet: the L{CLASSES} that have no line
+        @raise ConfigurationError: one of them is none
+        """
+        for name in quiet:
+            if name not in CLASSES:
+                raise ConfigurationError(f"log-quiet: {name!r} is nothing to be quiet about{nearest(name, CLASSES)}")
+        self._quiet = [CLASSES[name] for name in quiet]
+
+    def __call__(self, event: Event) -> None:
+        """Write the line, or not."""
+        for silenced in self._quiet:
+            if silenced(event):
+                return
+        line = _line(event)
+        if line:
+            _log.info("{line}", line=line)
+
+
+def _only_connected(event: HandshakeFailed) -> bool:
+    """Somebody who connects, says nothing and goes: a health check, a port scan."""
+    return event.cause in (Cause.EOF, Cause.RESET) and event.server_name is None
 
 
 @singledispatch

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mytls.accesslog import access_log
+from mytls.accesslog import AccessLog
 from mytls.connection import address_text
 from mytls.endpoint import TLSServerEndpoint, endpoint_from_words, plain_endpoint
 from mytls.errors import ConfigurationError, one_line
@@ -69,6 +69,7 @@ class TLSService(Service):
         self._handler_name = handler_name
         self._ports: list[IListeningPort] = []
         self._listening = False
+        self._starting = False
         self._trouble: CannotStart | None = None
 
     @property
@@ -105,7 +106,7 @@ class TLSService(Service):
     def _listen(self) -> None:
         if self._listening:
             return
-        self._listening = True
+        self._listening = self._starting = True
         for listener in self._listeners:
             listener.endpoint.listen(self._handler).addCallbacks(
                 self._listens, self._cannot_listen, callbackArgs=(listener,), errbackArgs=(listener,)
@@ -114,16 +115,24 @@ class TLSService(Service):
                 trouble, self._trouble = self._trouble, None
                 self.stopService()
                 raise trouble
+        self._starting = False
         if self.greeting:
             _log.info("{line}", line=self.greeting)
 
     def _listens(self, port: IListeningPort, listener: _Listener) -> None:
+        if not self._listening:  # stopped while an endpoint was still at it
+            port.stopListening()
+            return
         write_at_once(port)
         self._ports.append(port)
         _log.info("serving {handler} at {address}", handler=self._handler_name, address=address_text(port.getHost()))
 
     def _cannot_listen(self, failure: Failure, listener: _Listener) -> None:
-        self._trouble = CannotStart(f"{_why(failure)} (--endpoint {listener.description})")
+        trouble = CannotStart(f"{_why(failure)} (--endpoint {listener.description})")
+        if self._starting:
+            self._trouble = trouble
+        else:  # an endpoint that takes its time has failed: the rest goes on, and the log says what is missing
+            _log.critical("{line}", line=str(trouble))
 
 
 def service(
@@ -134,6 +143,7 @@ def service(
     deadlines: Deadlines | None = None,
     limits: Limits | None = None,
     observers: Iterable[Observer] = (),
+    quiet: Iterable[str] = (),
 ) -> TLSService:
     """
     A service that serves a handler over TLS, to add to any application.
@@ -145,10 +155,11 @@ def service(
     @param deadlines: how long clients may take
     @param limits: bounds of the service
     @param observers: called with each event (L{mytls.events})
+    @param quiet: what has no line in the log (L{mytls.accesslog.CLASSES})
     @raise ConfigurationError: one line, which names the word that was wrong
     """
     running_on = reactor or _global_reactor()
-    told = Observers((access_log, *observers))
+    told = Observers((AccessLog(quiet), *observers))
     places = [endpoint] if isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint) else endpoint
     name = handler if isinstance(handler, str) else type(handler).__name__
     made = handler_from_string(running_on, handler, limits) if isinstance(handler, str) else handler

@@ -41,6 +41,11 @@ def port(text: str) -> int:
     return int(text)
 
 
+def words(text: str) -> tuple[str, ...]:
+    """A list, its words separated by commas."""
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
 def text(value: str) -> str:
     """Any text, as it is."""
     return value
@@ -107,6 +112,13 @@ OPTION_KEYS = (
         count,
         "512",
         "How many plain functions of `serve:` run at the same time; others wait their turn.",
+    ),
+    Key(
+        "quiet",
+        "log-quiet",
+        words,
+        "",
+        "What has no line in the log: any of connections, handshake-failures, health-checks, refusals.",
     ),
 )
 

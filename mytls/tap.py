@@ -31,7 +31,7 @@ class Options(usage.Options):
         f"Handlers: {', '.join(expected for _, expected in BUILT_IN.values())}, and those of plugins."
     )
     optParameters = [  # usage.Options looks for a list
-        [key.word, None, None, f"{key.sentence} [default: {key.default}]"] for key in OPTION_KEYS
+        [key.word, None, None, f"{key.sentence} [default: {key.default or 'nothing'}]"] for key in OPTION_KEYS
     ]
 
     def __init__(self) -> None:
@@ -83,6 +83,7 @@ class Options(usage.Options):
             self._handler or "echo",
             deadlines=Deadlines(**_of_table(given, "deadlines")),
             limits=Limits(**_of_table(given, "limits")),
+            quiet=given.get("log-quiet", ()),
         )
         made.greeting = f"connect with: {command}" if command else ""
         return made

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.accesslog import access_log
-from mytls.errors import Cause
+from mytls.accesslog import CLASSES, AccessLog
+from mytls.errors import Cause, ConfigurationError
 from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, HandshakeFailed, Refused
 from mytls.peer import Peer
 from tests.lines import log_lines
@@ -46,7 +46,7 @@ class AccessLogTests(SynchronousTestCase):
     def lines(self, event: Event) -> list[str]:
         """What is logged of an event, as a log file has it."""
         seen = log_lines(self)
-        access_log(event)
+        AccessLog()(event)
         return seen
 
     def line(self, event: Event) -> str:
@@ -130,3 +130,32 @@ class AccessLogTests(SynchronousTestCase):
     def test_long_name(self) -> None:
         """A line has an end, however long the name."""
         self.assertLess(len(self.line(failed(server_name="\x00" * 255, detail="x" * 9999))), 800)
+
+
+class QuietTests(SynchronousTestCase):
+    """What is kept out of the log."""
+
+    def lines(self, quiet: list[str], event: Event) -> int:
+        """How many lines there are of an event."""
+        seen = log_lines(self)
+        AccessLog(quiet)(event)
+        return len(seen)
+
+    def test_classes(self) -> None:
+        """Each class silences its own events and no others."""
+        check = failed(cause=Cause.EOF)
+        refused = Refused(**WHERE, cause=Cause.LIMIT)
+        events = {"connections": closed(peer()), "handshake-failures": failed(), "refusals": refused}
+        for quiet in events:
+            for name, event in events.items():
+                self.assertEqual(self.lines([quiet], event), int(name != quiet), (quiet, name))
+        self.assertEqual(self.lines(["health-checks"], check), 0)
+        self.assertEqual(self.lines(["health-checks"], failed(cause=Cause.EOF, server_name="asked")), 1)
+        self.assertEqual(self.lines(["health-checks"], failed()), 1)
+        self.assertEqual(self.lines(list(CLASSES), closed(peer())), 0)
+
+    def test_unknown(self) -> None:
+        """What is no class is an error that names the nearest one."""
+        with self.assertRaises(ConfigurationError) as caught:
+            AccessLog(["conections"])
+        self.assertIn("did you mean 'connections'?", str(caught.exception))

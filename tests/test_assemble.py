@@ -395,3 +395,48 @@ class DevelopmentEndpointTests(SynchronousTestCase):
         (string,), command = development_endpoint(9443)
         self.assertRegex(string, r"^ssl:9443:interface=127\.0\.0\.1:privateKey=.*:certKey=.*$")
         self.assertIn("-connect localhost:9443 ", command)
+
+
+@implementer(IStreamServerEndpoint)
+class _TakesItsTime:
+    """An endpoint whose C{listen} answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Any] = Deferred()
+
+    def listen(self, protocolFactory: Any) -> Deferred[Any]:
+        return self.answer
+
+
+class LateEndpointTests(SynchronousTestCase):
+    """Endpoints that take their time."""
+
+    def service(self) -> tuple[_TakesItsTime, TLSService]:
+        late = _TakesItsTime()
+        made = service(late, reactor=MemoryReactorClock())
+        made.startService()
+        return late, made
+
+    def test_late_failure(self) -> None:
+        """A failure that comes after the start is one line in the log."""
+        seen = log_lines(self)
+        late, _made = self.service()
+        late.answer.errback(CannotListenError("", 1, OSError(98, "Address already in use")))
+        (line,) = [each for each in seen if "in use" in each]
+        self.assertIn("mytls: cannot listen: port 1: address already in use", line)
+
+    def test_late_port(self) -> None:
+        """A port that comes after the stop is closed again."""
+        late, made = self.service()
+        made.stopService()
+
+        class Port:
+            closed = False
+
+            def stopListening(self) -> None:
+                self.closed = True
+
+        port = Port()
+        late.answer.callback(port)
+        self.assertTrue(port.closed)
+        self.assertEqual(made.addresses, [])

@@ -32,7 +32,11 @@ TOP = Path(__file__).parent.parent
 README = TOP / "README.md"
 DOCS = TOP / "docs"
 #: What a person reads.
-PAGES = (README, TOP / "CONTRIBUTING.md", TOP / "CHANGELOG.md", *sorted(DOCS.glob("*.md")))
+PAGES = (
+    README,
+    *(TOP / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")),
+    *sorted(DOCS.glob("*.md")),
+)
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

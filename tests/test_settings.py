@@ -119,6 +119,7 @@ class TableTests(SynchronousTestCase):
                 "deadlines-handshake": Deadlines().handshake,
                 "deadlines-close": Deadlines().close,
                 "limits-max-threads": Limits().max_threads,
+                "log-quiet": (),
             },
         )
 

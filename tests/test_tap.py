@@ -265,7 +265,7 @@ class InformationTests(OptionsTests):
         text = " ".join(self.printed("--help").split())
         for key in OPTION_KEYS:
             self.assertIn(f"--{key.word}=", text)
-            self.assertIn(f"[default: {key.default}]", text)
+            self.assertIn(f"[default: {key.default or 'nothing'}]", text)
         for words in ("--endpoint=", "--handler=", "--version", "[default: echo]", "call:package.module:function"):
             self.assertIn(words, text)
 

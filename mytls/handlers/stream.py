@@ -89,7 +89,7 @@ class StreamProtocol(Protocol):
         """`connectionLost` follows."""
 
     def drain(self) -> None:
-        """The service stops: a function hears the end of its client, and may still answer; one that waits never runs."""
+        """The service stops: a function hears its client's end, and may still answer; one that waits for a turn never runs."""
         if self.factory.forget(self):
             self.stream.finish()
         else:

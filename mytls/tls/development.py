@@ -11,6 +11,7 @@ import datetime
 import ipaddress
 import os
 import secrets
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import attrs
@@ -74,14 +75,24 @@ def development_certificate(folder: Path, now: datetime.datetime) -> Development
         return files
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            flock(lock, LOCK_EX)  # two first starts at the same time make one certificate
+            _make(files, folder, now)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise ConfigurationError(f"the development certificate cannot be kept in {folder}: {error.strerror}") from None
+    return files
+
+
+def _make(files: DevelopmentCertificate, folder: Path, now: datetime.datetime) -> None:
+    if not _still_good(files, now):
         ca_key, ca = _authority(folder, now)
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = _localhost(key, ca_key, ca, now)
         _write(files.key, _key_pem(key))
         _write(files.chain, leaf.public_bytes(Encoding.PEM) + ca.public_bytes(Encoding.PEM))
-    except OSError as error:
-        raise ConfigurationError(f"the development certificate cannot be kept in {folder}: {error.strerror}") from None
-    return files
 
 
 def _still_good(files: DevelopmentCertificate, now: datetime.datetime) -> bool:

@@ -33,7 +33,8 @@ class Loop(Clock):
         self._asked.put(lambda: function(*arguments, **words))
 
     def until(self, done: Callable[[], object], after: Callable[[], object] = lambda: None) -> None:
-        """Do what threads ask for, until C{done}. @param after: called after each"""
+        """Do what threads ask for, until C{done}. @param after: called first, and after each"""
+        after()
         while not done():
             try:
                 self._asked.get(timeout=PATIENCE)()
@@ -112,7 +113,6 @@ class Served:
 
     def until(self, done: Callable[[], object]) -> None:
         """Let threads, loop and clients go on, until C{done}."""
-        self.pump()
         self.loop.until(done, self.pump)
 
     def until_returned(self, count: int = 1) -> None:

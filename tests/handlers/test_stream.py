@@ -23,7 +23,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
 from mytls.handlers.inbox import INBOX_SIZE
-from mytls.handlers.stream import CoroutineFactory, ThreadFactory, is_coroutine_function, read_error, serve
+from mytls.handlers.stream import (
+    CoroutineFactory,
+    StreamProtocol,
+    ThreadFactory,
+    is_coroutine_function,
+    read_error,
+    serve,
+)
 from mytls.settings import Limits
 from mytls.tls.tunnel import READ_SIZE
 from tests.handlers.loop import PATIENCE, Loop, ThreadTestCase
@@ -233,7 +240,7 @@ class TurnTests(ThreadTestCase):
         self.assertEqual(len(served.factory.returned), 2)
 
     def test_drain(self) -> None:
-        """When the service stops a function hears the end of its client, and answers; who waits for a turn gets an end."""
+        """When the service stops a function hears the end of its client, and answers; who waits gets an end."""
 
         def function(stream: Any) -> None:
             while stream.recv(1024):
@@ -393,7 +400,10 @@ class CoroutineTests(SynchronousTestCase):
             await stream.sendall(b"good bye")
 
         link = self.connect(function)
-        link.transport.protocol.drain()  # type: ignore[union-attr]
+        tls = link.protocol._tls
+        assert tls is not None
+        assert isinstance(tls.protocol, StreamProtocol)
+        tls.protocol.drain()
         link.pump()
         self.assertEqual((bytes(link.received), link.peer_finished), (b"good bye", True))
 

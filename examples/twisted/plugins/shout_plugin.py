@@ -37,6 +37,7 @@ class ShoutFactory(Factory):
     """
 
     protocol = Shout  # type: ignore[assignment]  # a protocol that knows its own factory
+    noisy = False
 
     def __init__(self, ending: bytes) -> None:
         self.ending = ending
