@@ -21,6 +21,7 @@ from mytls.events import Accepted, Closed, Established, HandlerFailed, Handshake
 from mytls.goodbye import Goodbye
 from mytls.guards.deadlines import Deadline
 from mytls.hosts import Hosts
+from mytls.interfaces import IDrainable
 from mytls.peer import Peer
 from mytls.tls.hello import ClientHello, HelloReader
 from mytls.tls.identity import peer_of, same_name
@@ -178,10 +179,12 @@ class ServerConnection(protocol.Protocol):
 
     def end(self) -> None:
         """The service stops: finish properly where there is a handler, drop what has none."""
-        if self._tls is not None:
-            self._tls.loseConnection()
-        else:
+        if self._tls is None:
             self.transport.abortConnection()
+        elif IDrainable.providedBy(self._tls.protocol):
+            self._tls.protocol.drain()
+        else:
+            self._tls.loseConnection()
 
     def abort(self) -> None:
         """The service has waited long enough."""

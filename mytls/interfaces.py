@@ -8,6 +8,17 @@ from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import Attribute, Interface
 
 
+class IDrainable(Interface):
+    """
+    A handler's protocol that wants to end its conversation by itself when the service stops.
+
+    Others get C{transport.loseConnection()}.
+    """
+
+    def drain() -> None:
+        """The service stops: finish with this client, and close. It is cut a second after the close deadline."""
+
+
 class IHandlerParser(Interface):
     """
     Adds a prefix to handler strings, as C{IStreamServerEndpointStringParser} adds one to endpoint strings.

@@ -5,13 +5,15 @@ from __future__ import annotations
 from OpenSSL import SSL
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from mytls.connection import address_text
 from mytls.errors import Cause
 from mytls.events import Accepted, Closed, Established, Event, HandshakeFailed, Observers
+from mytls.interfaces import IDrainable
 from mytls.settings import Deadlines
 from mytls.tls.contexts import server_options
-from tests.memory import Link, key_pair
+from tests.memory import Link, Recorder, RecorderFactory, key_pair
 
 
 class BeforeTLSTests(SynchronousTestCase):
@@ -219,6 +221,21 @@ class StoppingTests(SynchronousTestCase):
         link.pump()
         self.successResultOf(done)
         self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_drainable(self) -> None:
+        """A handler that wants to end by itself is told, and ends by itself."""
+
+        @implementer(IDrainable)
+        class Drains(Recorder):
+            def drain(self) -> None:
+                self.transport.write(b"goodbye")  # type: ignore[union-attr]
+                self.transport.loseConnection()  # type: ignore[union-attr]
+
+        link = Link(RecorderFactory(Drains))
+        link.handshake()
+        link.factory.end_connections()
+        link.pump()
+        self.assertEqual(bytes(link.received), b"goodbye")
 
     def test_cut(self) -> None:
         """Who holds on is cut a second after the close deadline."""

@@ -16,6 +16,7 @@ from twisted.application.service import IServiceCollection, loadApplication
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from mytls.accesslog import CLASSES
 from mytls.assemble import TLSService
 from mytls.errors import Cause
 from mytls.events import Event
@@ -147,6 +148,11 @@ class PageTests(SynchronousTestCase):
         page = text_of(DOCS / "operations.md")
         for kind in Event.__subclasses__():
             self.assertIn(f"| `{kind.__name__}` |", page)
+
+    def test_every_silence_is_explained(self) -> None:
+        page = text_of(DOCS / "operations.md")
+        for name in CLASSES:
+            self.assertIn(f"| `{name}` |", page)
 
     def test_every_method_of_a_connstream_exists(self) -> None:
         _, _, section = text_of(DOCS / "handlers.md").partition("## The connstream")

@@ -27,6 +27,7 @@ from mytls.handlers.blocking import BlockingStream
 from mytls.handlers.connstream import failed
 from mytls.handlers.load import load
 from mytls.handlers.threads import Threads
+from mytls.interfaces import IDrainable
 from mytls.settings import Limits
 
 _log = Logger()
@@ -47,7 +48,7 @@ def is_coroutine_function(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # its signature is wanted, not whether it is callable
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IPushProducer, IDrainable)
 class StreamProtocol(Protocol):
     """Carries what the transport tells to the connstream, and the end of the function to the transport."""
 
@@ -89,7 +90,7 @@ class StreamProtocol(Protocol):
         """`connectionLost` follows."""
 
     def drain(self) -> None:
-        """The service stops: a function hears its client's end, and may still answer; one that waits for a turn never runs."""
+        """The service stops: the function hears that its client is finished; one that waits for a turn never runs."""
         if self.factory.forget(self):
             self.stream.finish()
         else:

@@ -304,6 +304,8 @@ class TLSTransport:
         self._told_peer_finished = True
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._call(self.protocol.readConnectionLost)
+        elif self._streaming:  # it may go on for ever; a pull producer's piece of work has an end, and is waited for
+            self._stop_producer()
         if self._tunnel.state is State.CLOSED or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.loseConnection()
 
@@ -541,6 +543,7 @@ class TLSTransport:
             return
         self._phase = _GOODBYE
         self._flowing = False
+        self._flush()
         self._ended = (Cause.HANDLER, f"the handler raised {failure.type.__name__ if failure.type else failure.type}")
         self._reason = failure
         self._below.unregisterProducer()

@@ -814,19 +814,41 @@ class HalfCloseTests(TransportCase):
             self.assertEqual(bytes(link.received), b"answer")
             self.assertIsInstance(link.recorder.lost, ConnectionDone)
 
-    def test_producer_goes_on(self) -> None:
-        """With a producer registered the answer goes on after the peer's close_notify, also for other handlers."""
+    def test_pull_producer_goes_on(self) -> None:
+        """A pull producer's answer is finished after the peer's close_notify, also for other handlers."""
+        link = established()
+        transport = link.transport
+
+        class Pulls(Producer):
+            def resumeProducing(self) -> None:
+                super().resumeProducing()
+                transport.write(b"piece;")
+                if len(self.asked) == 3:
+                    transport.unregisterProducer()
+
+        transport.registerProducer(Pulls(), False)
+        link.client.shutdown()
+        link.to_server(link.outgoing())
+        link.fin()
+        for _ in range(5):
+            link.turn()
+        link.to_client()
+        link.read_client()
+        self.assertEqual(bytes(link.received), b"piece;" * 3)
+        self.assertTrue(link.peer_finished)
+        self.assertIsInstance(link.recorder.lost, ConnectionDone)
+
+    def test_push_producer_is_stopped(self) -> None:
+        """A push producer, which might never end, is stopped by the peer's close_notify; what it wrote arrives."""
         link = established()
         producer = Producer()
         link.transport.registerProducer(producer, True)
+        link.transport.write(b"so far")
         link.client.shutdown()
         link.pump()
-        link.transport.write(b"the rest")
-        link.pump()
-        self.assertEqual(bytes(link.received), b"the rest")
-        link.transport.unregisterProducer()
-        link.pump()
-        self.assertTrue(link.peer_finished)
+        self.assertEqual(producer.asked, ["stop"])
+        self.assertEqual(bytes(link.received), b"so far")
+        self.assertIsInstance(link.recorder.lost, ConnectionDone)
 
     def test_our_half(self) -> None:
         """C{loseWriteConnection} sends close_notify, and the peer's data still comes."""
@@ -886,6 +908,20 @@ class HandlerFailureTests(TransportCase):
 
         link = self._fails(Raises, send)
         self.assertIsInstance(link.recorder.lost, ZeroDivisionError)
+
+    def test_what_was_written_before(self) -> None:
+        """What the handler has written before it raised arrives."""
+
+        class Raises(Recorder):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(b"half an answer")  # type: ignore[union-attr]
+                raise ZeroDivisionError
+
+        def send(link: Link) -> None:
+            link.client.send(b"x")
+            link.pump()
+
+        self.assertEqual(bytes(self._fails(Raises, send).received), b"half an answer")
 
     def test_connection_made(self) -> None:
         """In C{connectionMade}."""
