@@ -29,6 +29,9 @@ from mytls.tls.transport import TLSTransport
 class _WritesAtOnce(tcp.Server):
     """For any stream transport of a Twisted port: C{write} tries the socket first."""
 
+    _in_read = False
+    _close_after_read = False
+
     def write(self, data: bytes) -> None:
         """Send what the socket takes, queue the rest."""
         if (
@@ -58,8 +61,26 @@ class _WritesAtOnce(tcp.Server):
             return main.CONNECTION_LOST
         if not data:
             return main.CONNECTION_DONE
+        self._in_read = True
         self.protocol.dataReceived(data)
+        self._in_read = False
+        if self._close_after_read:
+            self.connectionLost(Failure(main.CONNECTION_DONE))
         return None
+
+    def doWrite(self) -> Exception | None:  # type: ignore[override]  # as above
+        """As Twisted's, for a connection that is still there after its read."""
+        return super().doWrite() if self.connected else None
+
+    def loseConnection(self) -> None:
+        """Close when all is sent. Where all is, and the protocol is being called, that is when it returns."""
+        if self._aborting:
+            return
+        if self._in_read and self.connected and not (self.disconnecting or self.TLS or self.producer or self.queued()):
+            self.disconnecting = 1
+            self._close_after_read = True
+            return
+        super().loseConnection()
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """

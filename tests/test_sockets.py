@@ -140,6 +140,59 @@ class WriteAtOnceTests(Case):
         self.assertEqual(theirs.recv(10), b"")
 
 
+class CloseAtOnceTests(Case):
+    """A connection that ends while it is read ends when the read does, without waiting for the reactor."""
+
+    def test_in_data_received(self) -> None:
+        """C{loseConnection} from within C{dataReceived} closes when that returns, and not before."""
+        transport, theirs, reactor, protocol = self.pair()
+
+        def ends(data: bytes) -> None:
+            transport.write(b"bye")
+            transport.loseConnection()
+            transport.loseConnection()
+            self.assertIsNone(protocol.lost)
+
+        protocol.dataReceived = ends  # type: ignore[method-assign]
+        theirs.send(b"x")
+        self.assertIsNone(transport.doRead())
+        self.assertIsInstance(protocol.lost, ConnectionDone)
+        self.assertEqual(theirs.recv(10), b"bye")
+        self.assertEqual(theirs.recv(10), b"")
+        self.assertEqual((reactor.readers, reactor.writers), (set(), set()))
+        self.assertIsNone(transport.doWrite())
+
+    def test_with_bytes_left(self) -> None:
+        """Where bytes are queued they are sent first."""
+        transport, theirs, reactor, protocol = self.pair()
+
+        def ends(data: bytes) -> None:
+            transport.write(b"x" * (4 << 20))
+            transport.loseConnection()
+
+        protocol.dataReceived = ends  # type: ignore[method-assign]
+        theirs.send(b"x")
+        transport.doRead()
+        self.assertIsNone(protocol.lost)
+        self.assertIn(transport, reactor.writers)
+
+    def test_outside_a_read(self) -> None:
+        """Elsewhere it is as Twisted does it: in the next turn."""
+        transport, _theirs, _reactor, protocol = self.pair()
+        transport.loseConnection()
+        self.assertIsNone(protocol.lost)
+        self.assertIsInstance(transport.doWrite(), ConnectionDone)
+
+    def test_after_an_abort(self) -> None:
+        """An aborted connection is not closed once more."""
+        transport, _theirs, reactor, protocol = self.pair()
+        transport.abortConnection()
+        transport.loseConnection()
+        self.assertEqual(reactor.writers, set())
+        reactor.advance(0)
+        self.assertIsInstance(protocol.lost, ConnectionAborted)
+
+
 class PortTests(SynchronousTestCase):
     """Ports of Twisted's get the transports, whatever endpoint has made them."""
 

@@ -272,14 +272,15 @@ class TLSTransport:
     def _after_delivery(self) -> None:
         if self._tunnel.unsent:
             self._write(b"")
-        self._flush()
-        if self._phase is _OPEN:
-            if self._tunnel.state is not _TUNNEL_OPEN:
-                self._peer_finished()
-        elif self._phase is _CLOSING:
+        # An end comes before the flush, so that our close_notify goes out with what was written before it.
+        if self._phase is _OPEN and self._tunnel.state is not _TUNNEL_OPEN:
+            self._peer_finished()
+        if self._phase is _CLOSING:
             self._finish_when_written()
-        elif self._phase is _GOODBYE:
+        if self._phase is _GOODBYE:
             self._overhear()
+        else:
+            self._flush()
 
     def _discard(self) -> None:
         """Nobody wants what the peer still says."""
