@@ -59,6 +59,7 @@ class ServerConnection(protocol.Protocol):
     def __init__(self, listener: Listening, address: IAddress | None) -> None:
         self._listener = listener
         self._address = address
+        self._from = address_text(address)
         self._hello: HelloReader | None = HelloReader()
         self._server_name: bytes | None = None
         self._tls: TLSTransport | None = None
@@ -234,7 +235,7 @@ class ServerConnection(protocol.Protocol):
 
     def _say(self, kind: Any, **about: Any) -> None:
         listener = self._listener
-        event = kind(connection=self._number, listener=listener.name, address=address_text(self._address), **about)
+        event = kind(connection=self._number, listener=listener.name, address=self._from, **about)
         listener.observers.tell(event)
 
 

@@ -557,12 +557,12 @@ class TLSTransport:
             self._handler_failed(Failure())
 
     def _reason_of(self, reason: Failure) -> Failure:
-        if reason.check(ConnectionDone) and self._tunnel.state not in (State.CLOSED, State.PEER_FINISHED):
-            return Failure(ConnectionLost("the peer sent no close_notify"))
-        return reason
+        if self._tunnel.state in (State.CLOSED, State.PEER_FINISHED) or not reason.check(ConnectionDone):
+            return reason
+        return Failure(ConnectionLost("the peer sent no close_notify"))
 
     def _end_of(self, reason: Failure, farewell: bool) -> tuple[Cause | None, str]:
-        if reason.check(ConnectionAborted):
+        if isinstance(reason.value, ConnectionAborted):
             return Cause.RESET, "the peer did not read what was left in time"
         if farewell or self._tunnel.state is State.CLOSED:
             return None, ""
