@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet import abstract, interfaces, main, tcp, unix
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
@@ -41,6 +42,7 @@ class _WritesAtOnce(tcp.Server):
             or self._writeDisconnecting
             or self._writeDisconnected
             or self._aborting
+            or (self.producer is not None and not self.streamingProducer)  # who waits to be asked for more
         ):
             abstract.FileDescriptor.write(self, data)
             return
@@ -59,6 +61,9 @@ class _WritesAtOnce(tcp.Server):
             return None
         except OSError:
             return main.CONNECTION_LOST
+        return self._dataReceived(data)
+
+    def _dataReceived(self, data: bytes | None) -> ConnectionDone | None:
         if not data:
             return main.CONNECTION_DONE
         self._in_read = True
@@ -143,6 +148,7 @@ class _Upgrade:
         """Take over."""
         connection, tls = self._connection, self._tls
         tls.protocol = self._protocol
+        directlyProvides(tls, providedBy(tls), interfaces.IHalfCloseableProtocol)
         connection.protocol = tls  # type: ignore[assignment]  # it hears what a protocol hears
         connection.TLS = True
         connection.write = tls.write  # type: ignore[method-assign]  # which encrypts
@@ -177,9 +183,17 @@ class TCPServer(_WritesAtOnce):
 
 
 class UNIXServer(_WritesAtOnce, unix.Server):
-    """An accepted connection on a UNIX socket."""
+    """An accepted connection on a UNIX socket, which may carry descriptors too."""
 
     _writeSomeDataBase = tcp.Server
+    doRead = unix.Server.doRead  # it looks for descriptors
+
+    def write(self, data: bytes) -> None:
+        """Descriptors that wait go out with data that waits."""
+        if self._sendmsgQueue:
+            abstract.FileDescriptor.write(self, data)
+        else:
+            super().write(data)
 
 
 _TRANSPORTS = {tcp.Server: TCPServer, unix.Server: UNIXServer}

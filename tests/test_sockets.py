@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from io import BytesIO
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from mytls.sockets import TCPServer, UNIXServer, write_at_once
 from mytls.tls.contexts import server_options
@@ -107,6 +112,35 @@ class WriteAtOnceTests(Case):
             theirs.recv(1 << 20)
             transport.doWrite()
         self.assertEqual(asked, ["pause", "resume"])
+
+    def test_pull_producer(self) -> None:
+        """A pull producer is asked again and again, as C{FileSender} needs it."""
+        transport, theirs, reactor, _ = self.pair()
+        sent = FileSender().beginFileTransfer(BytesIO(b"q" * 200_000), transport)
+        came = bytearray()
+        while transport in reactor.writers:
+            transport.doWrite()
+            came += theirs.recv(1 << 20)
+        self.successResultOf(sent)
+        self.assertEqual(bytes(came), b"q" * 200_000)
+
+    def test_descriptors(self) -> None:
+        """A UNIX connection carries descriptors both ways."""
+        transport, theirs, _reactor, protocol = self.pair(UNIXServer)
+        taken: list[int] = []
+        protocol.fileDescriptorReceived = taken.append  # type: ignore[attr-defined]
+        directlyProvides(protocol, IFileDescriptorReceiver)
+        socket.send_fds(theirs, [b"take this"], [theirs.fileno()])
+        transport.doRead()
+        self.assertEqual(protocol.data, b"take this")
+        self.addCleanup(os.close, *taken)
+        transport.sendFileDescriptor(taken[0])
+        transport.write(b"and back")
+        transport.write(b" again")
+        transport.doWrite()
+        data, received, _flags, _address = socket.recv_fds(theirs, 100, 1)
+        self.addCleanup(os.close, *received)
+        self.assertEqual(data + theirs.recv(100), b"and back again")
 
     def test_lost_peer(self) -> None:
         """An error of the socket is the reactor's to find: no exception, no call from within the write."""

@@ -244,14 +244,15 @@ def _server_name(data: bytes) -> bytes:
 
 def _protocols(data: bytes) -> tuple[bytes, ...]:
     """RFC 7301 section 3.1: at least one, none empty."""
-    rest = _whole(data, 2)
+    listed = _whole(data, 2)
     names = []
-    while rest:
-        length = rest[0]
-        if not 0 < length < len(rest):
+    at = 0
+    while at < len(listed):
+        end = at + 1 + listed[at]
+        if not at + 1 < end <= len(listed):
             raise _bad("an empty or cut protocol name in ALPN")
-        names.append(rest[1 : 1 + length])
-        rest = rest[1 + length :]
+        names.append(listed[at + 1 : end])
+        at = end
     if not names:
         raise _bad("an empty ALPN list")
     return tuple(names)

@@ -67,6 +67,8 @@ class Phase(Enum):
 # An enum's members are slow to look up (before Python 3.12), and these are looked at for each message.
 _HANDSHAKE, _OPEN, _CLOSING, _GOODBYE, _LOST = Phase
 _TUNNEL_OPEN = State.OPEN
+_HEARS = (State.OPEN, State.HANDSHAKE, State.FINISHED)
+_SPEAKS = (State.OPEN, State.PEER_FINISHED, State.HANDSHAKE)
 
 
 class Owner(Protocol):
@@ -94,7 +96,7 @@ class _Negotiation:
         self.wrappedFactory = factory
 
 
-@implementer(ITCPTransport, ISSLTransport, INegotiated, IConsumer, IPushProducer, ISystemHandle, IHalfCloseableProtocol)
+@implementer(ITCPTransport, ISSLTransport, INegotiated, IConsumer, IPushProducer, ISystemHandle)
 class TLSTransport:
     """
     A TLS connection, as the transport of a handler.
@@ -154,8 +156,11 @@ class TLSTransport:
     # --- what the connection below tells
 
     def dataReceived(self, ciphertext: bytes) -> None:
-        """Bytes from the peer."""
-        self._tunnel.feed(ciphertext)
+        """Bytes from the peer. What comes after its close_notify, or after a failure, is nothing."""
+        tunnel = self._tunnel
+        if tunnel.state is not _TUNNEL_OPEN and tunnel.state not in _HEARS:
+            return
+        tunnel.feed(ciphertext)
         if self._phase is _OPEN:
             self._deliver()
         elif self._phase is _HANDSHAKE:
@@ -235,18 +240,13 @@ class TLSTransport:
         self._phase = _GOODBYE
         self._reason = Failure(ConnectionLost(failure.detail))
         self._owner.handshake_failed(failure)
-        self._flush()
-        self._below.unregisterProducer()
-        self._goodbye.begin()
+        self._say_goodbye()
 
     def refuse(self, failure: TLSFailure) -> None:
         """End the connection from within C{established}: the peer is not let in."""
         self._ended = (failure.cause, failure.detail)
         self._owner.handshake_failed(failure)
-        self._phase = _GOODBYE
-        self._flush()
-        self._below.unregisterProducer()
-        self._goodbye.begin()
+        self._say_goodbye()
 
     # --- reading
 
@@ -276,6 +276,8 @@ class TLSTransport:
         if self._phase is _OPEN and self._tunnel.state is not _TUNNEL_OPEN:
             self._peer_finished()
         if self._phase is _CLOSING:
+            if self._streaming and self._tunnel.state is State.PEER_FINISHED:
+                self._stop_producer()
             self._finish_when_written()
         if self._phase is _GOODBYE:
             self._overhear()
@@ -287,9 +289,11 @@ class TLSTransport:
         try:
             while self._tunnel.state is not State.FAILED and self._tunnel.read():
                 pass
-        except TLSFailure:
-            self._phase = _GOODBYE
-            self._goodbye.end()
+        except TLSFailure as failure:
+            if self._phase is _GOODBYE:
+                self._goodbye.end()
+            else:
+                self._fail(failure)
 
     def _overhear(self) -> None:
         """All is sent; only that the peer is through is worth hearing."""
@@ -336,26 +340,39 @@ class TLSTransport:
         """Encrypt and send. After C{loseConnection} only a registered producer may still write."""
         if type(data) is not bytes and not isinstance(data, bytearray | memoryview | bytes):
             raise TypeError(f"data must be bytes, not {type(data).__name__}")
-        if self._phase is not _OPEN and not self._writes_still():
+        if (self._phase is not _OPEN or self._tunnel.state is not _TUNNEL_OPEN) and not self._writes_still():
             return
         size = len(data)
         self.bytes_out += size
         if size <= WRITE_SIZE:
             self._write(data)
             return
-        view = memoryview(data)
-        for at in range(0, size, WRITE_SIZE):
-            self._write(view[at : at + WRITE_SIZE])
+        self._write_in_parts(memoryview(data))
+
+    def _write_in_parts(self, data: memoryview) -> None:
+        """A large write is one write, whatever a producer does when it is paused in the middle of it."""
+        within, self._delivering = self._delivering, True
+        for at in range(0, len(data), WRITE_SIZE):
+            if self._phase not in (_GOODBYE, _LOST):
+                self._write(data[at : at + WRITE_SIZE])
+        self._delivering = within
+        if not within and self._phase is not _LOST:
+            self._after_delivery()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """All of these, as one write."""
         self.write(b"".join(data))
 
     def _writes_still(self) -> bool:
-        """Before the handshake of an upgraded connection, and after C{loseConnection} with a producer."""
+        """
+        After the peer's close_notify, after C{loseConnection} with a producer, and before the handshake of an
+        upgraded connection; never after our own close_notify.
+        """
+        if self._tunnel.state not in _SPEAKS:
+            return False
         if self._phase is _CLOSING:
             return self._producer is not None
-        return self._phase is _HANDSHAKE and self.protocol is not None
+        return self._phase is _OPEN or (self._phase is _HANDSHAKE and self.protocol is not None)
 
     def _write(self, data: bytes | memoryview) -> None:
         try:
@@ -430,7 +447,7 @@ class TLSTransport:
 
     def _pull(self) -> None:
         """Ask a pull producer for its next piece, once a turn, while there is room."""
-        if self._producer is None or self._streaming or self._full:
+        if self._producer is None or self._streaming or self._full or self._phase in (_GOODBYE, _LOST):
             return
         self._call(self._producer.resumeProducing)
         if self._producer is not None and not self._full:
@@ -478,6 +495,7 @@ class TLSTransport:
         """Drop the connection at once, and what is unsent with it."""
         if self._phase is _LOST:
             return
+        self.disconnecting = True
         self._flowing = False
         if self._phase is not _HANDSHAKE:
             self._phase = _GOODBYE
@@ -498,15 +516,10 @@ class TLSTransport:
     def _finish_when_written(self) -> None:
         if self._phase is not _CLOSING or self._producer is not None or self._tunnel.unsent:
             return
-        self._phase = _GOODBYE
         if self._tunnel.state in (State.OPEN, State.PEER_FINISHED):
             self._finish_tunnel()
-        self._flush()
-        self._below.unregisterProducer()
-        if self._tunnel.state is State.CLOSED:
-            self._goodbye.end()
-        else:
-            self._goodbye.begin()
+        self._say_goodbye(self._tunnel.state is State.CLOSED)
+        if self._tunnel.state is not State.CLOSED:
             self._overhear()
 
     def _finish_tunnel(self) -> None:
@@ -517,21 +530,27 @@ class TLSTransport:
 
     def _truncated(self, cut: TLSFailure) -> None:
         """The stream has ended where it might have gone on; what we have written is still sent."""
-        self._phase = _GOODBYE
         self._ended = (cut.cause, cut.detail)
         self._reason = Failure(ConnectionLost(cut.detail))
-        self._below.unregisterProducer()
-        self._goodbye.end()
+        self._say_goodbye(True)
 
     def _fail(self, failure: TLSFailure) -> None:
         """TLS cannot go on: send the alert that OpenSSL has made, and close."""
-        self._phase = _GOODBYE
-        self._flowing = False
         self._ended = (failure.cause, failure.detail)
         self._reason = Failure(ConnectionLost(failure.detail))
+        self._say_goodbye()
+
+    def _say_goodbye(self, peer_is_through: bool = False) -> None:
+        """Send what lies ready, and leave the rest to L{Goodbye}; nobody above is asked for anything more."""
+        self._phase = _GOODBYE
+        self._flowing = False
+        self._stop_producer()
         self._flush()
         self._below.unregisterProducer()
-        self._goodbye.begin()
+        if peer_is_through:
+            self._goodbye.end()
+        else:
+            self._goodbye.begin()
 
     def _handler_failed(self, failure: Failure) -> None:
         """
@@ -542,13 +561,9 @@ class TLSTransport:
         self._owner.handler_failed(failure)
         if self._phase in (_LOST, _GOODBYE):
             return
-        self._phase = _GOODBYE
-        self._flowing = False
-        self._flush()
         self._ended = (Cause.HANDLER, f"the handler raised {failure.type.__name__ if failure.type else failure.type}")
         self._reason = failure
-        self._below.unregisterProducer()
-        self._goodbye.begin()
+        self._say_goodbye()
 
     def _call(self, function: Any, *arguments: Any) -> None:
         try:

@@ -181,7 +181,7 @@ class DirectTunnel(Tunnel):
     in them between two calls.
     """
 
-    __slots__ = ("_in", "_out", "_ssl", "_waiting")
+    __slots__ = ("_found", "_in", "_out", "_ssl", "_waiting")
 
     def __init__(self, connection: SSL.Connection) -> None:
         super().__init__(connection)
@@ -190,6 +190,7 @@ class DirectTunnel(Tunnel):
         self._out = connection._from_ssl
         #: Whether OpenSSL may have a record for us: set by bytes from the peer, cleared when it has none.
         self._waiting = False
+        self._found: TLSFailure | None = None
 
     def shed(self) -> None:
         """Give back what the handshake has made the BIOs grow to; both are empty now, and OpenSSL frees them."""
@@ -208,6 +209,8 @@ class DirectTunnel(Tunnel):
     def read(self) -> bytes:
         if not self._waiting:
             return b""
+        if self._found is not None:
+            raise self._found
         count = _lib.SSL_read(self._ssl, _plain, READ_SIZE)
         if count <= 0:
             self._nothing(count)
@@ -218,7 +221,7 @@ class DirectTunnel(Tunnel):
                 break
             more = _lib.SSL_read(self._ssl, _plain + count, READ_SIZE - count)
             if more <= 0:
-                self._nothing(more)
+                self._end_gathering(more)
                 break
             count += more
         else:
@@ -241,6 +244,14 @@ class DirectTunnel(Tunnel):
             return b""
         first: bytes = _unpack(_wire, count)
         return first if count < _WIRE_SIZE else first + self.outgoing()
+
+    def _end_gathering(self, result: int) -> None:
+        """What was read before a failure is delivered first; the next read tells the failure."""
+        try:
+            self._nothing(result)
+        except TLSFailure as failure:
+            self._waiting = True
+            self._found = failure
 
     def _nothing(self, result: int) -> None:
         self._waiting = False

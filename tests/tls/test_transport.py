@@ -19,6 +19,8 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -1114,6 +1116,150 @@ class HostilePeerTests(TransportCase):
         self.assertEqual(link.handlers, [])
 
 
+class AfterTheEndTests(TransportCase):
+    """What a peer sends when TLS has nothing more to say is not kept."""
+
+    def _floods(self, link: Link) -> None:
+        kept = link.protocol._tls._tunnel  # type: ignore[union-attr]
+        for _ in range(50):
+            link.to_server(b"y" * 65536)
+        waiting = SSL._lib.BIO_get_mem_data(kept.connection._into_ssl, SSL._ffi.NULL)  # type: ignore[attr-defined]
+        self.assertLess(waiting, 200_000)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_after_a_failed_handshake(self) -> None:
+        """After a handshake that failed."""
+        link = Link()
+        with self.assertRaises(SSL.WantReadError):
+            link.client.do_handshake()
+        link.to_server(link.outgoing())
+        link.to_server(b"\x17\x03\x03\x40\x00" + b"x" * 16384)
+        self._floods(link)
+
+    def test_after_a_bad_record(self) -> None:
+        """After a record that does not decrypt."""
+        link = established()
+        link.to_server(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        self._floods(link)
+
+    def test_after_close_notify(self) -> None:
+        """After the peer's close_notify, while the handler still writes."""
+        link = established(HalfCloser)
+        link.client.shutdown()
+        link.pump()
+        self._floods(link)
+        link.transport.write(b"still here")
+        link.transport.loseConnection()
+        link.to_client()
+        link.read_client()
+        self.assertEqual(bytes(link.received), b"still here")
+
+    def test_data_before_a_bad_record(self) -> None:
+        """What was right before a bad record, in the same segment, is delivered."""
+        link, writer = RecordWriter.on_new_link(handler=made(Recorder))
+        link.to_server(writer.record(DATA, b"valid") + b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        self.assertEqual(link.recorder.data, b"valid")
+        link.fin()
+        self.assertIsInstance(link.recorder.lost, ConnectionLost)
+
+    def test_write_after_lose_write_connection(self) -> None:
+        """A write after C{loseWriteConnection} is dropped, and reading goes on."""
+        link = established(HalfCloser)
+        link.transport.write(b"a")
+        link.transport.loseWriteConnection()
+        link.transport.write(b"b")
+        link.to_client()
+        link.read_client()
+        link.client.send(b"still reading?")
+        link.to_server(link.outgoing())
+        self.assertEqual(bytes(link.received), b"a")
+        self.assertEqual(link.recorder.data, b"still reading?")
+
+
+class AwkwardHandlerTests(TransportCase):
+    """Handlers and producers that do what Twisted lets them do."""
+
+    def test_wrapping_factory(self) -> None:
+        """A protocol behind Twisted's C{WrappingFactory} hears the end."""
+        inner = RecorderFactory()
+        link = Link(WrappingFactory(inner))
+        link.handshake()
+        link.client.shutdown()
+        link.pump()
+        link.fin()
+        self.assertIsNotNone(link.socket.lost)
+        self.assertIsInstance(inner.made[0].lost, ConnectionDone)
+
+    def test_abort_is_disconnecting(self) -> None:
+        """C{LineOnlyReceiver} delivers no further line after C{abortConnection}: it looks at C{disconnecting}."""
+        lines: list[bytes] = []
+
+        class Aborts(LineOnlyReceiver):
+            delimiter = b"\n"
+
+            def lineReceived(self, line: bytes) -> None:
+                lines.append(line)
+                self.transport.abortConnection()  # type: ignore[union-attr]
+
+        link = Link(RecorderFactory(Aborts))
+        link.handshake()
+        link.client.send(b"one\ntwo\nthree\n")
+        link.to_server(link.outgoing())
+        self.assertEqual(lines, [b"one"])
+
+    def test_peer_gone_while_closing(self) -> None:
+        """C{loseConnection} with a dead producer still registered ends when the peer does."""
+        link = established()
+        producer = Producer()
+        link.transport.registerProducer(producer, True)
+        link.transport.loseConnection()
+        link.client.shutdown()
+        link.pump()
+        link.fin()
+        self.assertEqual(producer.asked, ["stop"])
+        self.assertIsNotNone(link.socket.lost)
+
+    def test_bad_record_while_closing(self) -> None:
+        """A bad record while a paused producer is waited for ends the connection within the close deadline."""
+        link = established()
+        link.transport.registerProducer(Producer(), True)
+        link.socket.peer_reads = False
+        link.transport.write(b"z" * 1_000_000)
+        link.transport.loseConnection()
+        link.to_server(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        link.clock.advance(6)
+        self.assertIsNotNone(link.socket.lost)
+
+    def test_pull_producer_after_a_failure(self) -> None:
+        """A pull producer is stopped, not asked for ever, when TLS has failed."""
+        link = established()
+        producer = Producer()
+        link.transport.registerProducer(producer, False)
+        link.to_server(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        for _ in range(10):
+            link.turn()
+        self.assertEqual(producer.asked, ["resume", "stop"])
+
+    def test_closing_in_the_middle_of_a_write(self) -> None:
+        """A producer that closes when it is paused by a large write takes nothing from that write."""
+        link = established()
+        transport = link.transport
+
+        class Closes(Producer):
+            def pauseProducing(self) -> None:
+                transport.unregisterProducer()
+                transport.loseConnection()
+
+        link.socket.peer_reads = False
+        transport.registerProducer(Closes(), True)
+        transport.write(b"x" * 1_000_000)
+        link.socket.peer_reads = True
+        link.socket.flush()
+        link.pump()
+        self.assertEqual(len(link.received), 1_000_000)
+        self.assertTrue(link.peer_finished)
+
+
 class ResumptionTests(TransportCase):
     """Sessions resume, within the same host's context alone."""
 
@@ -1189,6 +1335,8 @@ class PublicDoorTests(SynchronousTestCase):
             HalfCloseTests,
             HandlerFailureTests,
             HostilePeerTests,
+            AfterTheEndTests,
+            AwkwardHandlerTests,
             ResumptionTests,
         ):
             for name in sorted(vars(case)):
