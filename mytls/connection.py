@@ -124,7 +124,11 @@ class ServerConnection(protocol.Protocol):
         if not same_name(connection, self._server_name):
             tls.refuse(TLSFailure(Cause.UNKNOWN_NAME, "the session was made for another server name"))
             return
-        tls.peer = peer = peer_of(connection, self._address)
+        try:
+            tls.peer = peer = peer_of(connection, self._address)
+        except TLSFailure as failure:
+            tls.refuse(failure)
+            return
         self._say(Established, peer=peer, seconds=self._age())
         handler = self._build()
         if handler is not None:

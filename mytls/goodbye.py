@@ -38,10 +38,8 @@ class Goodbye:
 
     def end(self) -> None:
         """The peer is through: close."""
-        self._deadline.stop(self)
         self._left = _queued(self._transport)
-        if self._left:  # it has ended its direction and may still be reading ours
-            self._deadline.start(self, self._expired)
+        self._deadline.start(self, self._expired)  # it has ended its direction and may still be reading ours
         self._transport.loseConnection()
 
     def forget(self) -> None:
@@ -53,11 +51,10 @@ class Goodbye:
         if 0 < left < self._left:  # it still reads what was sent before: not dead, only slow
             self._left = left
             self._deadline.start(self, self._expired)
-            return
-        if left:
+        elif left or getattr(self._transport, "disconnecting", False):  # asked to close before, and has not
             self._transport.abortConnection()
         else:
-            self._transport.loseConnection()
+            self.end()
 
 
 def _queued(transport: Any) -> int:

@@ -78,14 +78,26 @@ class _WritesAtOnce(tcp.Server):
         return super().doWrite() if self.connected else None
 
     def loseConnection(self) -> None:
-        """Close when all is sent. Where all is, and the protocol is being called, that is when it returns."""
+        """
+        Close when all is sent. Where all is the system's already, that is at once: when the read returns that the
+        protocol is in, or in the next turn. To wait until the socket is writable would be to wait for the peer.
+        """
         if self._aborting:
             return
-        if self._in_read and self.connected and not (self.disconnecting or self.TLS or self.producer or self.queued()):
-            self.disconnecting = 1
-            self._close_after_read = True
+        if not self.connected or self.disconnecting or self.TLS or self.producer or self.queued():
+            super().loseConnection()
             return
-        super().loseConnection()
+        self.disconnecting = 1
+        if self._in_read:
+            self._close_after_read = True
+        else:
+            self.stopReading()
+            self.stopWriting()
+            self.reactor.callLater(0, self._close_now)  # type: ignore[attr-defined]  # every reactor is a clock
+
+    def _close_now(self) -> None:
+        if self.connected and not self._aborting:
+            self.connectionLost(Failure(main.CONNECTION_DONE))
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """
@@ -163,7 +175,11 @@ class _Upgrade:
     def established(self) -> None:
         """The handshake is done; the protocol goes on."""
         self._handshake.stop(self)
-        peer: Peer = peer_of(self._tls.getHandle(), self._connection.getPeer())
+        try:
+            peer: Peer = peer_of(self._tls.getHandle(), self._connection.getPeer())
+        except TLSFailure as failure:
+            self._tls.refuse(failure)
+            return
         self._tls.peer = self._connection.peer = peer  # type: ignore[attr-defined]
         self._tls.handshake_completed()
 

@@ -73,7 +73,10 @@ class Options(usage.Options):
 
     def _assemble(self) -> TLSService:
         # The user's own modules are in the folder that the command was typed in.
-        here = os.getcwd()
+        try:
+            here = os.getcwd()
+        except OSError as error:
+            raise ConfigurationError(f"the working folder is not to be had: {error.strerror}") from None
         if here not in sys.path:
             sys.path.insert(0, here)
         given = {key.word: key.value_of(self[key.word]) for key in OPTION_KEYS if self[key.word] is not None}

@@ -12,6 +12,7 @@ from mytls.errors import Cause
 from mytls.events import Accepted, Closed, Established, Event, HandshakeFailed, Observers
 from mytls.interfaces import IDrainable
 from mytls.settings import Deadlines
+from mytls.tls import identity
 from mytls.tls.contexts import server_options
 from tests.memory import Link, Recorder, RecorderFactory, key_pair
 
@@ -181,6 +182,22 @@ class EventTests(SynchronousTestCase):
         link.handshake()
         self.assertEqual(link.kinds()[-1], "Established")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_unreadable_certificate(self) -> None:
+        """A certificate that OpenSSL takes and the library cannot read ends the handshake; it is no traceback."""
+
+        def broken(connection: SSL.Connection, certificate: object) -> None:
+            raise ValueError("5 is not a\nvalid X509 version")
+
+        self.patch(identity, "_chain", broken)
+        self.patch(SSL.Connection, "get_peer_certificate", lambda connection, as_cryptography: object())
+        link = Link()
+        link.handshake()
+        event = link.events[-1]
+        assert isinstance(event, HandshakeFailed)
+        self.assertEqual(event.cause, Cause.BAD_HELLO)
+        self.assertIn("valid X509 version", event.detail)
+        self.assertEqual(link.handlers, [])
 
     def test_settings_that_fail(self) -> None:
         """TLS settings that raise when a connection is made are ours to see; the client gets internal_error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from io import BytesIO
 from typing import Any
@@ -211,11 +212,30 @@ class CloseAtOnceTests(Case):
         self.assertIn(transport, reactor.writers)
 
     def test_outside_a_read(self) -> None:
-        """Elsewhere it is as Twisted does it: in the next turn."""
-        transport, _theirs, _reactor, protocol = self.pair()
+        """Elsewhere it is in the next turn."""
+        transport, _theirs, reactor, protocol = self.pair()
         transport.loseConnection()
         self.assertIsNone(protocol.lost)
-        self.assertIsInstance(transport.doWrite(), ConnectionDone)
+        reactor.advance(0)
+        self.assertIsInstance(protocol.lost, ConnectionDone)
+
+    def test_full_socket(self) -> None:
+        """A socket whose peer does not read is closed all the same, where the system has taken all."""
+        transport, _theirs, reactor, protocol = self.pair()
+        while select.select([], [transport], [], 0)[1]:
+            transport.write(b"x" * 200)
+        self.assertEqual(transport.queued(), 0)
+        transport.loseConnection()
+        reactor.advance(0)
+        self.assertIsInstance(protocol.lost, ConnectionDone)
+
+    def test_aborted_before_the_turn(self) -> None:
+        """An abort between C{loseConnection} and the next turn is an abort."""
+        transport, _theirs, reactor, protocol = self.pair()
+        transport.loseConnection()
+        transport.abortConnection()
+        reactor.advance(0)
+        self.assertIsInstance(protocol.lost, ConnectionAborted)
 
     def test_after_an_abort(self) -> None:
         """An aborted connection is not closed once more."""

@@ -61,7 +61,10 @@ class DevelopmentCertificate:
 def state_folder() -> Path:
     """The folder for what mytls keeps between runs (XDG Base Directory Specification, C{XDG_STATE_HOME})."""
     base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "mytls"
+    home = os.path.expanduser("~")
+    if not os.path.isabs(base) and not os.path.isabs(home):
+        raise ConfigurationError("there is no home folder to keep the development certificate in; set XDG_STATE_HOME")
+    return (Path(base) if os.path.isabs(base) else Path(home) / ".local" / "state") / "mytls"
 
 
 def development_certificate(folder: Path, now: datetime.datetime) -> DevelopmentCertificate:

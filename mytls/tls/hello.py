@@ -21,6 +21,8 @@ from mytls.errors import Alert, Cause, TLSFailure
 #: The largest message that is collected, as the whole of a client's first flight can be with every
 #: post-quantum key share and a long ticket in it many times over. OpenSSL's own bound is twice that.
 MAX_HELLO = 64 * 1024
+#: The longest list of protocols. Whoever picks one of tens of thousands is busy for long, and nobody speaks so many.
+MAX_ALPN = 4096
 #: RFC 8446 section 5.1: a record's fragment is at most 2**14 bytes.
 MAX_FRAGMENT = 16384
 
@@ -245,6 +247,8 @@ def _server_name(data: bytes) -> bytes:
 def _protocols(data: bytes) -> tuple[bytes, ...]:
     """RFC 7301 section 3.1: at least one, none empty."""
     listed = _whole(data, 2)
+    if len(listed) > MAX_ALPN:
+        raise _bad(f"an ALPN list of {len(listed)} bytes; at most {MAX_ALPN} are read", Alert.ILLEGAL_PARAMETER)
     names = []
     at = 0
     while at < len(listed):

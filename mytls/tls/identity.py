@@ -6,6 +6,7 @@ from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress
 
+from mytls.errors import Cause, TLSFailure, one_line
 from mytls.peer import Peer
 
 
@@ -15,10 +16,16 @@ def peer_of(connection: SSL.Connection, address: IAddress | None) -> Peer:
 
     @param connection: after the handshake
     @param address: where the peer connects from
+    @raise TLSFailure: OpenSSL has accepted a certificate that `cryptography` cannot read
     """
     name = connection.get_servername()
     alpn = connection.get_alpn_proto_negotiated()
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    try:
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        chain = () if certificate is None else _chain(connection, certificate)
+    except Exception as error:  # the library's own errors have no common base
+        detail = f"a certificate of the peer's cannot be read: {one_line(str(error))}"
+        raise TLSFailure(Cause.BAD_HELLO, detail) from None
     return Peer(
         address=address,
         server_name=None if name is None else name.decode("latin-1"),
@@ -28,7 +35,7 @@ def peer_of(connection: SSL.Connection, address: IAddress | None) -> Peer:
         cipher_bits=connection.get_cipher_bits(),
         group=connection.get_group_name(),
         certificate=certificate,
-        chain=() if certificate is None else _chain(connection, certificate),
+        chain=chain,
     )
 
 

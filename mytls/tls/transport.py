@@ -217,8 +217,10 @@ class TLSTransport:
             return
         self._phase = _OPEN
         self._delivering = True  # what the handler writes first goes out with our last handshake messages
-        self._owner.established()
-        self._delivering = False
+        try:
+            self._owner.established()
+        finally:
+            self._delivering = False
         if self._phase is _OPEN:
             self._deliver()
             self._tunnel.shed()
@@ -265,7 +267,8 @@ class TLSTransport:
             self._fail(failure)
         except Exception:
             self._handler_failed(Failure())
-        self._delivering = False
+        finally:
+            self._delivering = False
         if self._phase is not _LOST:
             self._after_delivery()
 

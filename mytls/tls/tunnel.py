@@ -164,9 +164,12 @@ class Tunnel:
             self._change(_Event.PEER_FINISHES)
 
     def _failed(self, error: Exception) -> TLSFailure:
+        return self._fails(explain(error, self.connection))
+
+    def _fails(self, failure: TLSFailure) -> TLSFailure:
         self.unsent = b""
         self._change(_Event.FAILS)
-        return explain(error, self.connection)
+        return failure
 
     def _change(self, event: _Event) -> None:
         self.state = _NEXT[self.state, event]
@@ -210,10 +213,12 @@ class DirectTunnel(Tunnel):
         if not self._waiting:
             return b""
         if self._found is not None:
-            raise self._found
+            raise self._fails(self._found)
         count = _lib.SSL_read(self._ssl, _plain, READ_SIZE)
         if count <= 0:
-            self._nothing(count)
+            failure = self._why_not(count)
+            if failure is not None:
+                raise self._fails(failure)
             return b""
         # There is always room for a whole record, so OpenSSL keeps none of one back: what waits is in the BIO.
         while _lib.BIO_get_mem_data(self._in, _NULL):
@@ -221,7 +226,9 @@ class DirectTunnel(Tunnel):
                 break
             more = _lib.SSL_read(self._ssl, _plain + count, READ_SIZE - count)
             if more <= 0:
-                self._end_gathering(more)
+                # What was read before a failure is delivered first; the next read tells the failure.
+                self._found = self._why_not(more)
+                self._waiting = self._found is not None
                 break
             count += more
         else:
@@ -245,26 +252,20 @@ class DirectTunnel(Tunnel):
         first: bytes = _unpack(_wire, count)
         return first if count < _WIRE_SIZE else first + self.outgoing()
 
-    def _end_gathering(self, result: int) -> None:
-        """What was read before a failure is delivered first; the next read tells the failure."""
-        try:
-            self._nothing(result)
-        except TLSFailure as failure:
-            self._waiting = True
-            self._found = failure
-
-    def _nothing(self, result: int) -> None:
+    def _why_not(self, result: int) -> TLSFailure | None:
+        """Why OpenSSL has read nothing: a failure, or None where it only wants more, or will get no more."""
         self._waiting = False
         error = _lib.SSL_get_error(self._ssl, result)
         if error == _lib.SSL_ERROR_WANT_READ:
-            return
+            return None
         if error == _lib.SSL_ERROR_ZERO_RETURN:
             self._peer_finishes()
-            return
+            return None
         try:
             self.connection._raise_ssl_error(self._ssl, result)
         except Exception as failure:
-            raise self._failed(failure) from None
+            return explain(failure, self.connection)
+        return None
 
 
 def has_door(connection: object, module: object) -> bool:

@@ -11,7 +11,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import Alert, Cause, TLSFailure, alert_record
-from mytls.tls.hello import MAX_FRAGMENT, MAX_HELLO, ClientHello, HelloReader
+from mytls.tls.hello import MAX_ALPN, MAX_FRAGMENT, MAX_HELLO, ClientHello, HelloReader
 from tests.memory import client_context, key_pair
 
 SERVER_NAME, GROUPS, SIGNATURES, ALPN, VERSIONS, PADDING = 0, 10, 13, 16, 43, 21
@@ -365,6 +365,14 @@ class RefusalTests(SynchronousTestCase):
             extension(ALPN, b"\0\x09\x02h2"),
         ):
             self.bad(body([wrong]), "ALPN|extension")
+
+    def test_longest_list_of_protocols(self) -> None:
+        """An ALPN list is bounded, whatever is in it, so that nobody is busy with tens of thousands of names."""
+        longest = alpn(*[b"a"] * (MAX_ALPN // 2))
+        self.assertEqual(len(ClientHello.from_message(body([longest])).alpn), MAX_ALPN // 2)
+        self.refused(
+            records(message(body([alpn(*[b"a"] * 32_000)]))), Cause.BAD_HELLO, 47, "an ALPN list of 64000 bytes"
+        )
 
     def test_odd_lists(self) -> None:
         """A list of numbers of two bytes each has an even length, and is not empty."""

@@ -764,6 +764,18 @@ class ClosingTests(TransportCase):
         link.transport.failVerification(Failure(ValueError("not you")))
         self.assertIsInstance(link.recorder.lost, ValueError)
 
+    def test_transport_that_does_not_close(self) -> None:
+        """A transport below that was asked to close and has not is aborted at the close deadline."""
+        link = established()
+        link.socket.peer_reads = False
+        link.socket.buffer += b"what the transport does not tell of"
+        link.socket.queued = lambda: 0  # type: ignore[method-assign]
+        link.client.shutdown()
+        link.to_server(link.outgoing())
+        self.assertIsNone(link.socket.lost)
+        link.clock.advance(5.1)
+        self.assertIsInstance(link.socket.lost, ConnectionAborted)
+
     def test_unknown_transport_below(self) -> None:
         """Over a transport without half-close and without a queue to look at, closing works as well as it can."""
         link = established()
@@ -1161,6 +1173,25 @@ class AfterTheEndTests(TransportCase):
         self.assertEqual(link.recorder.data, b"valid")
         link.fin()
         self.assertIsInstance(link.recorder.lost, ConnectionLost)
+
+    def test_bad_record_behind_data_that_pauses(self) -> None:
+        """A bad record behind data is no clean end to a handler that pauses on the data: its connection is lost."""
+
+        class Pauses(HalfCloser):
+            def dataReceived(self, data: bytes) -> None:
+                super().dataReceived(data)
+                self.transport.pauseProducing()  # type: ignore[union-attr]
+
+        link, writer = RecordWriter.on_new_link(handler=made(Pauses))
+        link.to_server(writer.record(DATA, b"valid") + b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        link.turn()
+        self.assertEqual(link.recorder.told, ["made", ("data", b"valid")])
+        link.transport.resumeProducing()
+        link.turn()
+        link.fin()
+        self.assertIsInstance(link.recorder.lost, ConnectionLost)
+        self.assertNotIn("peer finished", link.recorder.told)
+        self.assertEqual(link.events[-1].cause, Cause.BAD_HELLO)  # type: ignore[attr-defined]
 
     def test_write_after_lose_write_connection(self) -> None:
         """A write after C{loseWriteConnection} is dropped, and reading goes on."""
