@@ -63,6 +63,7 @@ class ServerConnection(protocol.Protocol):
         self._hello: HelloReader | None = HelloReader()
         self._server_name: bytes | None = None
         self._tls: TLSTransport | None = None
+        self._met: Peer | None = None
         self._goodbye: Goodbye | None = None
         self._ended = False
 
@@ -112,6 +113,8 @@ class ServerConnection(protocol.Protocol):
             self.handshake_failed(TLSFailure(Cause.RESET, "the connection was lost before the ClientHello was whole"))
         self._listener.handshake.stop(self)
         self._listener.closed(self)
+        self._tls = None  # which refers to us
+        self.__dict__.pop("dataReceived", None)  # so does its method
 
     # --- what the TLS transport tells
 
@@ -125,7 +128,7 @@ class ServerConnection(protocol.Protocol):
             tls.refuse(TLSFailure(Cause.UNKNOWN_NAME, "the session was made for another server name"))
             return
         try:
-            tls.peer = peer = peer_of(connection, self._address)
+            tls.peer = self._met = peer = peer_of(connection, self._address)
         except TLSFailure as failure:
             tls.refuse(failure)
             return
@@ -231,8 +234,7 @@ class ServerConnection(protocol.Protocol):
         self.abort()
 
     def _peer(self) -> Peer:
-        assert self._tls is not None
-        return self._tls.peer or Peer(self._address)
+        return self._met or Peer(self._address)
 
     def _age(self) -> float:
         return self._listener.clock.seconds() - self._since

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from typing import Any
+
 from OpenSSL import SSL
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from mytls.connection import address_text
 from mytls.errors import Cause
-from mytls.events import Accepted, Closed, Established, Event, HandshakeFailed, Observers
+from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, HandshakeFailed, Observers
 from mytls.interfaces import IDrainable
 from mytls.settings import Deadlines
 from mytls.tls import identity
@@ -271,6 +277,38 @@ class StoppingTests(SynchronousTestCase):
         self.assertNoResult(done)
         link.clock.advance(1)
         self.successResultOf(done)
+
+
+class GarbageTests(SynchronousTestCase):
+    """What a connection leaves behind."""
+
+    def test_no_cycles(self) -> None:
+        """When it is gone, so is all of it, without the garbage collector: OpenSSL's memory above all."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        link = Link()
+        link.handshake()
+        tls = link.protocol._tls
+        assert tls is not None
+        left: list[Any] = [weakref.ref(each) for each in (tls, tls.getHandle(), link.protocol)]
+        link.client.shutdown()
+        link.pump()
+        link.fin()
+        self.assertIsInstance(link.recorder.lost, ConnectionDone)
+        del tls, link.socket.protocol, link.protocol, link.handlers[:]
+        self.assertEqual([each() for each in left], [None, None, None])
+
+    def test_failure_after_the_end(self) -> None:
+        """A handler that raises when its connection is long gone is told of all the same, with its peer."""
+        link = Link()
+        link.handshake()
+        transport = link.transport
+        link.reset()
+        transport.handlerFailed(Failure(ZeroDivisionError()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        event = link.events[-1]
+        assert isinstance(event, HandlerFailed)
+        self.assertEqual(event.peer.version, "TLSv1.3")
 
 
 class AddressTests(SynchronousTestCase):

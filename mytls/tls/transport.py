@@ -201,8 +201,9 @@ class TLSTransport:
             self._call(self.protocol.connectionLost, self._reason or self._reason_of(reason))
         if not shaking:
             self._owner.lost(*(self._ended or self._end_of(reason, farewell)))
-        # OpenSSL's connection refers to us and we to it.
+        # What refers to us and we to it: without these nobody has to look for garbage.
         self._tunnel.connection.set_app_data(None)
+        self.protocol = None
 
     # --- the handshake
 
