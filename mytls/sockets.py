@@ -26,10 +26,15 @@ from mytls.tls.contexts import connection_maker
 from mytls.tls.identity import peer_of
 from mytls.tls.transport import TLSTransport
 
+#: How much one connection may write past the reactor before it waits its turn. A producer that writes until it is
+#: paused would write for ever to a peer that reads as fast, and nobody else would be served.
+AT_ONCE = 1024 * 1024
+
 
 class _WritesAtOnce(tcp.Server):
     """For any stream transport of a Twisted port: C{write} tries the socket first."""
 
+    _allowance = AT_ONCE
     _in_read = False
     _close_after_read = False
 
@@ -38,6 +43,7 @@ class _WritesAtOnce(tcp.Server):
         if (
             self._tempDataBuffer
             or self.dataBuffer
+            or self._allowance <= 0
             or not self.connected
             or self._writeDisconnecting
             or self._writeDisconnected
@@ -50,6 +56,7 @@ class _WritesAtOnce(tcp.Server):
             sent = self.socket.send(data)
         except OSError:  # full, or lost: the reactor will find out which
             sent = 0
+        self._allowance -= sent
         if sent < len(data):
             abstract.FileDescriptor.write(self, data[sent:])
 
@@ -66,6 +73,7 @@ class _WritesAtOnce(tcp.Server):
     def _dataReceived(self, data: bytes | None) -> ConnectionDone | None:
         if not data:
             return main.CONNECTION_DONE
+        self._allowance = AT_ONCE
         self._in_read = True
         self.protocol.dataReceived(data)
         self._in_read = False
@@ -75,6 +83,7 @@ class _WritesAtOnce(tcp.Server):
 
     def doWrite(self) -> Exception | None:  # type: ignore[override]  # as above
         """As Twisted's, for a connection that is still there after its read."""
+        self._allowance = AT_ONCE
         return super().doWrite() if self.connected else None
 
     def loseConnection(self) -> None:

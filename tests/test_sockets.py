@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
-from mytls.sockets import TCPServer, UNIXServer, write_at_once
+from mytls.sockets import AT_ONCE, TCPServer, UNIXServer, write_at_once
 from mytls.tls.contexts import server_options
 from tests.memory import Recorder, client_context, key_pair
 
@@ -142,6 +142,37 @@ class WriteAtOnceTests(Case):
         data, received, _flags, _address = socket.recv_fds(theirs, 100, 1)
         self.addCleanup(os.close, *received)
         self.assertEqual(data + theirs.recv(100), b"and back again")
+
+    def test_fast_reader(self) -> None:
+        """A producer that writes until it is paused is paused, also where the peer reads as fast: others have turns."""
+        transport, theirs, _reactor, _ = self.pair()
+        asked: list[str] = []
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                asked.append("pause")
+
+            def resumeProducing(self) -> None:
+                asked.append("resume")
+
+            def stopProducing(self) -> None:
+                asked.append("stop")
+
+        transport.registerProducer(Producer(), True)
+        written = 0
+        while not asked and written < 10 * AT_ONCE:
+            transport.write(b"x" * 65536)
+            written += 65536
+            try:
+                theirs.recv(1 << 20)
+            except BlockingIOError:
+                pass
+        self.assertEqual(asked, ["pause"])
+        self.assertLess(written, 2 * AT_ONCE)
+        transport.doWrite()
+        self.assertEqual(asked, ["pause", "resume"])
+        transport.write(b"at once again")
+        self.assertEqual(transport.queued(), 0)
 
     def test_lost_peer(self) -> None:
         """An error of the socket is the reactor's to find: no exception, no call from within the write."""
