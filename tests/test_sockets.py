@@ -21,6 +21,7 @@ from zope.interface import directlyProvides
 
 from mytls.sockets import AT_ONCE, TCPServer, UNIXServer, write_at_once
 from mytls.tls.contexts import server_options
+from tests.files import folder
 from tests.memory import Recorder, client_context, key_pair
 
 
@@ -292,7 +293,7 @@ class PortTests(SynchronousTestCase):
 
     def test_unix(self) -> None:
         """So does a port on a UNIX socket."""
-        port = unix.Port(self.mktemp()[-90:], Factory(), reactor=IdleReactor())
+        port = unix.Port(os.fsencode(folder(self) / "socket"), Factory(), reactor=IdleReactor())
         write_at_once(port)
         self.assertIs(port.transport, UNIXServer)
 
