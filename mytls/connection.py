@@ -230,7 +230,6 @@ class ServerConnection(protocol.Protocol):
     def _late(self) -> None:
         """The handshake's time is over: the client has had it, there is nothing to wait for."""
         self.handshake_failed(TLSFailure(Cause.HANDSHAKE_TIMEOUT, "the handshake was not finished in time"))
-        self._goodbye = self._goodbye or Goodbye(self.transport, self._listener.close)
         self.abort()
 
     def _peer(self) -> Peer:

@@ -231,6 +231,26 @@ class Recorder(Protocol):
         return reasons[0] if reasons else None
 
 
+class Producer:
+    """
+    A producer that writes down what it is asked for.
+
+    @ivar asked: C{pause}, C{resume} and C{stop}, in order
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.asked.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.asked.append("resume")
+
+    def stopProducing(self) -> None:
+        self.asked.append("stop")
+
+
 class RecorderFactory(Factory):
     """Makes recorders, or what it is told to, and keeps them."""
 

@@ -22,7 +22,7 @@ from zope.interface import directlyProvides
 from mytls.sockets import AT_ONCE, TCPServer, UNIXServer, write_at_once
 from mytls.tls.contexts import server_options
 from tests.files import folder
-from tests.memory import Recorder, client_context, key_pair
+from tests.memory import Producer, Recorder, client_context, key_pair
 
 
 class IdleReactor(Clock):
@@ -95,25 +95,14 @@ class WriteAtOnceTests(Case):
     def test_producer_is_paused(self) -> None:
         """A registered producer is paused when more is queued than Twisted's bound."""
         transport, theirs, _reactor, _ = self.pair()
-        asked: list[str] = []
-
-        class Producer:
-            def pauseProducing(self) -> None:
-                asked.append("pause")
-
-            def resumeProducing(self) -> None:
-                asked.append("resume")
-
-            def stopProducing(self) -> None:
-                asked.append("stop")
-
-        transport.registerProducer(Producer(), True)
+        producer = Producer()
+        transport.registerProducer(producer, True)
         transport.write(b"x" * (4 << 20))
-        self.assertEqual(asked, ["pause"])
+        self.assertEqual(producer.asked, ["pause"])
         while transport.queued():
             theirs.recv(1 << 20)
             transport.doWrite()
-        self.assertEqual(asked, ["pause", "resume"])
+        self.assertEqual(producer.asked, ["pause", "resume"])
 
     def test_pull_producer(self) -> None:
         """A pull producer is asked again and again, as C{FileSender} needs it."""
@@ -147,31 +136,20 @@ class WriteAtOnceTests(Case):
     def test_fast_reader(self) -> None:
         """A producer that writes until it is paused is paused, also where the peer reads as fast: others have turns."""
         transport, theirs, _reactor, _ = self.pair()
-        asked: list[str] = []
-
-        class Producer:
-            def pauseProducing(self) -> None:
-                asked.append("pause")
-
-            def resumeProducing(self) -> None:
-                asked.append("resume")
-
-            def stopProducing(self) -> None:
-                asked.append("stop")
-
-        transport.registerProducer(Producer(), True)
+        producer = Producer()
+        transport.registerProducer(producer, True)
         written = 0
-        while not asked and written < 10 * AT_ONCE:
+        while not producer.asked and written < 10 * AT_ONCE:
             transport.write(b"x" * 65536)
             written += 65536
             try:
                 theirs.recv(1 << 20)
             except BlockingIOError:
                 pass
-        self.assertEqual(asked, ["pause"])
+        self.assertEqual(producer.asked, ["pause"])
         self.assertLess(written, 2 * AT_ONCE)
         transport.doWrite()
-        self.assertEqual(asked, ["pause", "resume"])
+        self.assertEqual(producer.asked, ["pause", "resume"])
         transport.write(b"at once again")
         self.assertEqual(transport.queued(), 0)
 
@@ -380,23 +358,12 @@ class StartTLSTests(Case):
         """A producer that was registered before is the TLS connection's."""
         transport, _theirs, _reactor, _ = self.pair()
 
-        class Producer:
-            stopped = False
-
-            def pauseProducing(self) -> None:
-                pass
-
-            resumeProducing = pauseProducing
-
-            def stopProducing(self) -> None:
-                self.stopped = True
-
         producer = Producer()
         transport.registerProducer(producer, True)
         transport.startTLS(server_options(key_pair()))
         self.assertIsNot(transport.producer, producer)
         transport.connectionLost(Failure(ConnectionLost()))
-        self.assertTrue(producer.stopped)
+        self.assertEqual(producer.asked, ["stop"])
 
     def test_failed_handshake(self) -> None:
         """A handshake that fails is a lost connection to the protocol, without a traceback."""

@@ -182,7 +182,7 @@ class TLSTransport:
         elif cut is not None and shaking:
             self._no_handshake(cut)
         elif cut is not None:
-            self._truncated(cut)
+            self._fail(cut, peer_is_through=True)
 
     def writeConnectionLost(self) -> None:
         """Our direction has ended below."""
@@ -532,17 +532,11 @@ class TLSTransport:
         except TLSFailure as failure:
             self._ended = self._ended or (failure.cause, failure.detail)
 
-    def _truncated(self, cut: TLSFailure) -> None:
-        """The stream has ended where it might have gone on; what we have written is still sent."""
-        self._ended = (cut.cause, cut.detail)
-        self._reason = Failure(ConnectionLost(cut.detail))
-        self._say_goodbye(True)
-
-    def _fail(self, failure: TLSFailure) -> None:
-        """TLS cannot go on: send the alert that OpenSSL has made, and close."""
+    def _fail(self, failure: TLSFailure, peer_is_through: bool = False) -> None:
+        """TLS cannot go on: send what was written and the alert that OpenSSL has made, if it has, and close."""
         self._ended = (failure.cause, failure.detail)
         self._reason = Failure(ConnectionLost(failure.detail))
-        self._say_goodbye()
+        self._say_goodbye(peer_is_through)
 
     def _say_goodbye(self, peer_is_through: bool = False) -> None:
         """Send what lies ready, and leave the rest to L{Goodbye}; nobody above is asked for anything more."""

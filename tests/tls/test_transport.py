@@ -32,7 +32,7 @@ from mytls.handlers.builtin import EchoFactory
 from mytls.tls import transport as transport_module
 from mytls.tls import tunnel as tunnel_module
 from mytls.tls.contexts import server_options
-from tests.memory import Link, Recorder, RecorderFactory, client_context, key_pair
+from tests.memory import Link, Producer, Recorder, RecorderFactory, client_context, key_pair
 from tests.tls.records import ALERT, DATA, RecordWriter
 
 TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
@@ -56,22 +56,6 @@ class Answerer(Recorder):
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
         self.transport.write(b"<" + data + b">")  # type: ignore[union-attr]
-
-
-class Producer:
-    """A producer that writes down what it is asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def pauseProducing(self) -> None:
-        self.asked.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.asked.append("resume")
-
-    def stopProducing(self) -> None:
-        self.asked.append("stop")
 
 
 def made(make: Any) -> RecorderFactory:
