@@ -280,7 +280,8 @@ class TLSTransport:
         if self._phase is _OPEN and self._tunnel.state is not _TUNNEL_OPEN:
             self._peer_finished()
         if self._phase is _CLOSING:
-            if self._streaming and self._tunnel.state is State.PEER_FINISHED:
+            # A push producer may go on for ever; a pull producer's piece of work has an end, and is waited for.
+            if self._streaming and self._tunnel.state in (State.PEER_FINISHED, State.CLOSED):
                 self._stop_producer()
             self._finish_when_written()
         if self._phase is _GOODBYE:
@@ -313,8 +314,6 @@ class TLSTransport:
         self._told_peer_finished = True
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._call(self.protocol.readConnectionLost)
-        elif self._streaming:  # it may go on for ever; a pull producer's piece of work has an end, and is waited for
-            self._stop_producer()
         if self._tunnel.state is State.CLOSED or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.loseConnection()
 

@@ -867,6 +867,18 @@ class HalfCloseTests(TransportCase):
         self.assertEqual(link.recorder.told[-2], "peer finished")
         self.assertIsInstance(link.recorder.lost, ConnectionDone)
 
+    def test_both_halves_with_a_producer(self) -> None:
+        """When both sides are finished a push producer has nobody to write to: it is stopped, and that is the end."""
+        link = established(HalfCloser)
+        producer = Producer()
+        link.transport.registerProducer(producer, True)
+        link.transport.loseWriteConnection()
+        link.to_client()
+        link.client.shutdown()
+        link.to_server(link.outgoing())
+        self.assertEqual(producer.asked, ["stop"])
+        self.assertIsInstance(link.recorder.lost, ConnectionDone)
+
     def test_our_half_after_theirs(self) -> None:
         """C{loseWriteConnection} after the peer's close_notify ends the connection."""
         link = established(HalfCloser)
