@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 
 from twisted.logger import Logger
 
-from mytls.errors import Cause, ConfigurationError, nearest, visible
-from mytls.events import Closed, Event, HandshakeFailed, Refused
+from mytls.errors import Cause, ConfigurationError, nearest, one_line, visible
+from mytls.events import Closed, ConnectionEvent, Event, HandshakeFailed, Refused, Reloaded, ReloadFailed
 
 _log = Logger()
 
+#: How many changes or errors of a reload a line has.
+_MOST = 20
 
 #: What can be kept out of the log, and which events that is.
 CLASSES: dict[str, Callable[[Event], bool]] = {
@@ -79,7 +81,23 @@ def _(event: Closed) -> str:
     )
 
 
-def _ends(event: Event) -> str:
+@_line.register
+def _(event: Reloaded) -> str:
+    return f"reloaded: {_several(event.changes) or 'nothing has changed'}"
+
+
+@_line.register
+def _(event: ReloadFailed) -> str:
+    return f"reload-failed, the old stays: {_several(event.lines)}"
+
+
+def _several(parts: Sequence[str]) -> str:
+    """Of many the first few: a line stays one that can be read."""
+    more = len(parts) - _MOST
+    return "; ".join(map(one_line, parts[:_MOST])) + (f"; and {more} more" if more > 0 else "")
+
+
+def _ends(event: ConnectionEvent) -> str:
     """Where from and where to. A client on a UNIX socket chooses its path."""
     return f"{visible(event.address, 200)} at {visible(event.listener, 200)}"
 

@@ -1,142 +1,40 @@
-"""Strings and settings in, running parts out: the only module that knows every other."""
+"""Settings in, running parts out."""
 
 from __future__ import annotations
 
 import datetime
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
 from mytls.accesslog import AccessLog
-from mytls.connection import address_text
-from mytls.endpoint import TLSServerEndpoint, endpoint_from_words, plain_endpoint
-from mytls.errors import ConfigurationError, one_line
+from mytls.configfile import merged, settings_from_file
+from mytls.errors import ConfigurationError, ConfigurationErrors
 from mytls.events import Observer, Observers
-from mytls.handlers import handler_from_string
-from mytls.settings import Deadlines, Limits, split_endpoint
-from mytls.sockets import write_at_once
+from mytls.loading import Loaded, Loading, contexts, load
+from mytls.reload import Aside, Reloader, in_a_thread
+from mytls.running import Plan, TLSService
+from mytls.settings import Deadlines, Limits, ListenerSettings, Settings
+from mytls.strings import listener_from_string, prefix_of
+from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.development import development_certificate, state_folder
-
-_log = Logger()
+from mytls.tls.files import Files
+from mytls.tls.keylog import KeyLog
 
 #: Where the development certificate is served.
 DEVELOPMENT_PORT = 8443
 
-
-class CannotStart(SystemExit, Exception):
-    """
-    The service cannot listen. It is a C{SystemExit}, so that a program that is started with it ends with one line
-    and status 1, and an C{Exception}, so that a daemon's parent hears of it.
-    """
-
-    def __init__(self, line: str) -> None:
-        super().__init__(one_line(f"mytls: {line}"))
-
-
-@attrs.frozen
-class _Listener:
-    """One place to listen at, and how the user wrote it."""
-
-    description: str
-    endpoint: IStreamServerEndpoint
-
-
-@implementer(IService)
-class TLSService(Service):
-    """
-    Listens while it runs; when it stops, finishes with every client first.
-
-    @ivar greeting: a line for the log, once it listens
-    """
-
-    greeting = ""
-
-    def __init__(self, listeners: Sequence[_Listener], handler: IProtocolFactory, handler_name: str) -> None:
-        self._listeners = listeners
-        self._handler = handler
-        self._handler_name = handler_name
-        self._ports: list[IListeningPort] = []
-        self._listening = False
-        self._starting = False
-        self._trouble: CannotStart | None = None
-
-    @property
-    def addresses(self) -> list[Any]:
-        """Where it listens now, as Twisted's addresses."""
-        return [port.getHost() for port in self._ports]
-
-    def privilegedStartService(self) -> None:
-        """
-        Listen, while the process may still bind low ports.
-
-        @raise CannotStart: one of the places is not to be had; none is listened at then
-        """
-        super().privilegedStartService()
-        self._listen()
-
-    def startService(self) -> None:
-        """Listen, if C{privilegedStartService} was not called."""
-        super().startService()
-        self._listen()
-
-    def stopService(self) -> Deferred[Any]:
-        """Listen no more and finish with every client. Fires when the last connection is gone."""
-        super().stopService()
-        self._listening = False
-        ports, self._ports = self._ports, []
-        waiting: list[Any] = [port.stopListening() for port in ports]
-        for listener in self._listeners:
-            if isinstance(listener.endpoint, TLSServerEndpoint):
-                factories, listener.endpoint.factories = listener.endpoint.factories, []
-                waiting.extend(factory.end_connections() for factory in factories)
-        return DeferredList([each for each in waiting if each is not None])
-
-    def _listen(self) -> None:
-        if self._listening:
-            return
-        self._listening = self._starting = True
-        for listener in self._listeners:
-            listener.endpoint.listen(self._handler).addCallbacks(
-                self._listens, self._cannot_listen, callbackArgs=(listener,), errbackArgs=(listener,)
-            )
-            if self._trouble is not None:
-                trouble, self._trouble = self._trouble, None
-                self.stopService()
-                raise trouble
-        self._starting = False
-        if self.greeting:
-            _log.info("{line}", line=self.greeting)
-
-    def _listens(self, port: IListeningPort, listener: _Listener) -> None:
-        if not self._listening:  # stopped while an endpoint was still at it
-            port.stopListening()
-            return
-        write_at_once(port)
-        self._ports.append(port)
-        _log.info("serving {handler} at {address}", handler=self._handler_name, address=address_text(port.getHost()))
-
-    def _cannot_listen(self, failure: Failure, listener: _Listener) -> None:
-        trouble = CannotStart(f"{_why(failure)} (--endpoint {listener.description})")
-        if self._starting:
-            self._trouble = trouble
-        else:  # an endpoint that takes its time has failed: the rest goes on, and the log says what is missing
-            _log.critical("{line}", line=str(trouble))
+Endpoint = str | IStreamServerEndpoint
 
 
 def service(
-    endpoint: str | IStreamServerEndpoint | Iterable[str | IStreamServerEndpoint],
+    endpoint: Endpoint | Iterable[Endpoint],
     handler: str | IProtocolFactory = "echo",
     *,
     reactor: Any = None,
@@ -144,6 +42,8 @@ def service(
     limits: Limits | None = None,
     observers: Iterable[Observer] = (),
     quiet: Iterable[str] = (),
+    reload_interval: float = 10.0,
+    keylog: str | None = None,
 ) -> TLSService:
     """
     A service that serves a handler over TLS, to add to any application.
@@ -156,18 +56,39 @@ def service(
     @param limits: bounds of the service
     @param observers: called with each event (L{mytls.events})
     @param quiet: what has no line in the log (L{mytls.accesslog.CLASSES})
+    @param reload_interval: seconds between two looks at the files for changes; 0 is never
+    @param keylog: the path of a file for the secrets of every connection
     @raise ConfigurationError: one line, which names the word that was wrong
     """
-    running_on = reactor or _global_reactor()
-    told = Observers((AccessLog(quiet), *observers))
-    places = [endpoint] if isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint) else endpoint
-    name = handler if isinstance(handler, str) else type(handler).__name__
-    made = handler_from_string(running_on, handler, limits) if isinstance(handler, str) else handler
-    return TLSService(
-        [_listener(running_on, each, deadlines or Deadlines(), told) for each in places],
-        made,
-        name,
+    one = isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
+    places: list[Any] = [endpoint] if one else list(endpoint)  # type: ignore[arg-type]  # it is several
+    settings = Settings(
+        tuple(_listener(each) for each in places if isinstance(each, str)),
+        deadlines or Deadlines(),
+        limits or Limits(),
+        reload_interval,
+        tuple(quiet),
+        keylog,
     )
+    own = {at: each for at, each in enumerate(places) if not isinstance(each, str)}
+    return _service(reactor, lambda files: settings, observers, own, handler)
+
+
+def service_from_file(
+    path: str,
+    *,
+    reactor: Any = None,
+    observers: Iterable[Observer] = (),
+    options: Mapping[str, Any] | None = None,
+) -> TLSService:
+    """
+    The service of a configuration file, which is loaded again when it changes.
+
+    @param path: the TOML file
+    @param options: values that win over the file's, by their words on the command line
+    @raise ConfigurationError: a line for each error
+    """
+    return _service(reactor, partial(_read_settings, path, options or {}), observers, {}, None)
 
 
 def development_endpoint(port: int = DEVELOPMENT_PORT) -> tuple[list[str], str]:
@@ -185,33 +106,96 @@ def development_endpoint(port: int = DEVELOPMENT_PORT) -> tuple[list[str], str]:
     return [string], command
 
 
-def _listener(
-    reactor: Any, place: str | IStreamServerEndpoint, deadlines: Deadlines, observers: Observers
-) -> _Listener:
-    if not isinstance(place, str):
-        return _Listener(type(place).__name__, place)
+def _service(
+    reactor: Any,
+    read: Callable[[Files], Settings],
+    observers: Iterable[Observer],
+    own: Mapping[int, IStreamServerEndpoint],
+    handler: str | IProtocolFactory | None,
+    aside: Aside | None = None,
+) -> TLSService:
+    running_on = reactor or _global_reactor()
+    files = Files()
+    settings = read(files)
+    told = Observers((AccessLog(settings.quiet), *observers))
+    keylog = None if settings.keylog is None else KeyLog(settings.keylog)
+    plan = _plan(settings, {}, keylog, files)
+    files.forget()
+
+    def again(now_read: Files) -> Plan:
+        return _plan(read(now_read), _contexts(made.plan), keylog, now_read)
+
+    made = TLSService(
+        running_on,
+        plan,
+        lambda apply: Reloader(
+            running_on, settings.reload_interval, files, again, apply, aside or in_a_thread(running_on), told
+        ),
+        told,
+        own,
+        handler,
+    )
+    return made
+
+
+def _read_settings(path: str, options: Mapping[str, Any], files: Files) -> Settings:
     try:
-        return _Listener(place, _endpoint(reactor, place, deadlines, observers))
+        content = files.read(path)
+    except OSError as error:
+        raise ConfigurationError(f"--config {path}: cannot be read: {error.strerror}") from None
+    return merged(settings_from_file(path, content, partial(_watch, files)), options)
+
+
+def _watch(files: Files, path: str) -> None:
+    """A file that is missing is looked for again: when it comes the settings are right."""
+    try:
+        files.read(path)
+    except OSError:
+        return
+
+
+def _plan(
+    settings: Settings,
+    made: Mapping[bytes, ConnectionMaker],
+    keylog: Callable[[bytes], object] | None,
+    files: Files,
+) -> Plan:
+    loading = Loading(files, datetime.datetime.now(datetime.UTC), made, keylog)
+    found: list[tuple[ListenerSettings, Loaded | None]] = []
+    errors: list[str] = []
+    for listener in settings.listeners:
+        try:
+            found.append((listener, load(listener, loading) if _is_tls(listener) else None))
+        except ConfigurationError as error:
+            errors.extend(_placed(listener, line) for line in error.lines)
+    if errors:
+        raise ConfigurationErrors(errors)
+    warnings = () if settings.keylog is None else (_KEYLOG.format(path=settings.keylog),)
+    return Plan(settings, tuple(found), warnings)
+
+
+_KEYLOG = "keylog={path}: the secrets of every connection are written there; whoever reads it reads all traffic"
+
+
+def _is_tls(listener: ListenerSettings) -> bool:
+    return prefix_of(listener.endpoint) in ("ssl", "mytls")
+
+
+def _listener(description: str) -> ListenerSettings:
+    try:
+        return listener_from_string(description)
     except ConfigurationError as error:
-        raise ConfigurationError(f"--endpoint {place}: {error}") from None
+        raise ConfigurationError(f"--endpoint {description}: {error}") from None
 
 
-def _endpoint(reactor: Any, description: str, deadlines: Deadlines, observers: Observers) -> IStreamServerEndpoint:
-    arguments, words = split_endpoint(description)
-    prefix = arguments[0].lower() if arguments else ""  # Twisted makes no difference either
-    if prefix not in ("ssl", "mytls"):
-        return plain_endpoint(reactor, description)
-    return endpoint_from_words(reactor, prefix, arguments[1:], words, deadlines, observers)
+def _placed(listener: ListenerSettings, line: str) -> str:
+    """An error of a string's names the string; one of the file has its line already."""
+    return line if "endpoint" in listener.wrote else f"{listener.as_written()}: {line}"
 
 
-def _why(failure: Failure) -> str:
-    error = failure.value
-    if isinstance(error, CannotListenError):
-        reason = error.socketError
-        text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        where = error.interface or "the port" if error.port is None else f"port {error.port}"
-        return f"cannot listen: {where}: {text[:1].lower()}{text[1:]}"
-    return f"cannot listen: {' '.join(str(error).split()) or type(error).__name__}"
+def _contexts(plan: Plan) -> dict[bytes, ConnectionMaker]:
+    """What may go on after a reload."""
+    return {digest: maker for _, loaded in plan.listeners if loaded for digest, maker in contexts(loaded).items()}
 
 
 def _quoted(path: Path) -> str:

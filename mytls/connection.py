@@ -22,7 +22,9 @@ from mytls.goodbye import Goodbye
 from mytls.guards.deadlines import Deadline
 from mytls.hosts import Hosts
 from mytls.interfaces import IDrainable
+from mytls.passthrough import Passthrough
 from mytls.peer import Peer
+from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.hello import ClientHello, HelloReader
 from mytls.tls.identity import peer_of, same_name
 from mytls.tls.transport import TLSTransport
@@ -62,7 +64,7 @@ class ServerConnection(protocol.Protocol):
         self._from = address_text(address)
         self._hello: HelloReader | None = HelloReader()
         self._server_name: bytes | None = None
-        self._tls: TLSTransport | None = None
+        self._tls: TLSTransport | Passthrough | None = None
         self._met: Peer | None = None
         self._goodbye: Goodbye | None = None
         self._ended = False
@@ -102,6 +104,8 @@ class ServerConnection(protocol.Protocol):
 
     def writeConnectionLost(self) -> None:
         """Our own direction has ended."""
+        if self._tls is not None:
+            self._tls.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The transport below is gone."""
@@ -121,7 +125,7 @@ class ServerConnection(protocol.Protocol):
     def established(self) -> None:
         """The handshake is done: the handler may meet its peer."""
         tls, listener = self._tls, self._listener
-        assert tls is not None
+        assert isinstance(tls, TLSTransport)
         listener.handshake.stop(self)
         connection = tls.getHandle()
         if not same_name(connection, self._server_name):
@@ -132,6 +136,13 @@ class ServerConnection(protocol.Protocol):
         except TLSFailure as failure:
             tls.refuse(failure)
             return
+        refusal = self._host.refusal(peer)
+        if refusal is not None:
+            tls.refuse(TLSFailure(Cause.NOT_ALLOWED, refusal))
+            return
+        self._enters(tls, peer)
+
+    def _enters(self, tls: TLSTransport | Passthrough, peer: Peer) -> None:
         self._say(Established, peer=peer, seconds=self._age())
         handler = self._build()
         if handler is not None:
@@ -144,7 +155,8 @@ class ServerConnection(protocol.Protocol):
         assert self._tls is not None
         try:
             address: Any = self._address  # None where the port knows no address
-            return self._host.handler.buildProtocol(address)
+            factory: Any = self._host.handler  # a listener's hosts have one each
+            return factory.buildProtocol(address)  # type: ignore[no-any-return]
         except Exception:
             self._tls.handlerFailed(Failure())
             return None
@@ -201,12 +213,22 @@ class ServerConnection(protocol.Protocol):
     # --- the steps
 
     def _begin(self, hello: ClientHello, received: bytes) -> None:
-        listener = self._listener
         self._server_name = hello.server_name
         self._hello = None
-        self._host = host = listener.hosts.choose(hello)
         try:
-            tls = TLSTransport(self.transport, host.maker, host.handler, self, listener.clock, listener.close)
+            self._host = host = self._listener.hosts.choose(hello)
+        except TLSFailure as failure:
+            self._refuse(failure)
+            return
+        if host.maker is None:
+            self._pass_on(received)
+        else:
+            self._decrypt(host.maker, host.handler, received)
+
+    def _decrypt(self, maker: ConnectionMaker, handler: Any, received: bytes) -> None:
+        listener = self._listener
+        try:
+            tls = TLSTransport(self.transport, maker, handler, self, listener.clock, listener.close)
         except Exception:
             _log.failure("no TLS connection could be made")
             self._refuse(TLSFailure(Cause.HANDLER, "the host's TLS settings failed", Alert.INTERNAL_ERROR))
@@ -214,6 +236,17 @@ class ServerConnection(protocol.Protocol):
         self._tls = tls
         self.dataReceived = tls.dataReceived  # type: ignore[method-assign, assignment]  # one call less for each read
         tls.dataReceived(received)
+
+    def _pass_on(self, received: bytes) -> None:
+        """The ClientHello and all that follows goes to the handler as it comes."""
+        self._listener.handshake.stop(self)
+        name = self._server_name
+        peer = self._met = Peer(self._address, None if name is None else name.decode("latin-1"))
+        passed = self._tls = Passthrough(self.transport, self, peer)
+        self._enters(passed, peer)
+        if passed.protocol is not None:
+            self.dataReceived = passed.dataReceived  # type: ignore[method-assign]  # likewise
+            passed.dataReceived(received)
 
     def _refuse(self, failure: TLSFailure) -> None:
         """Before there is TLS: the alert in the clear, then the end."""

@@ -11,22 +11,29 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint, quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mytls.accesslog import CLASSES, AccessLog
+from mytls.changes import changes
 from mytls.errors import ConfigurationError, nearest
 from mytls.events import Observers
+from mytls.handlers import handler_from_string
+from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
-from mytls.settings import Deadlines, endpoint_values, split_endpoint
+from mytls.loading import Loaded, Loading, contexts, load
+from mytls.reload import Aside, Reloader, in_a_thread
+from mytls.settings import Deadlines, ListenerSettings, Settings
 from mytls.sockets import write_at_once
-from mytls.tls.certificates import KeyPair
-from mytls.tls.contexts import connection_maker, server_options
+from mytls.strings import listener_from_string, place_of, split_endpoint
+from mytls.tls.contexts import ConnectionMaker, connection_maker
+from mytls.tls.files import Files
 
 _log = Logger()
 
@@ -55,7 +62,7 @@ class TLSServerEndpoint:
         @param reactor: provides C{IReactorTCP} and C{IReactorTime}
         @param port: the port; 0 lets the system choose
         @param options: a C{CertificateOptions}, or anything that provides C{IOpenSSLServerConnectionCreator} or
-            C{IOpenSSLContextFactory}
+            C{IOpenSSLContextFactory}; or the L{Hosts} of a server of many names
         @param backlog: how many connections the system keeps waiting to be accepted
         @param interface: the address to listen on; empty for all IPv4 addresses, `::` for IPv6 and IPv4
         @param over: listen with this endpoint, in place of a TCP port
@@ -64,7 +71,7 @@ class TLSServerEndpoint:
         @raise TypeError: C{options} cannot make connections
         """
         self._reactor = reactor
-        self._maker = connection_maker(options)
+        self._hosts = options if isinstance(options, Hosts) else Hosts.only(connection_maker(options))
         self._below = over or TCP4ServerEndpoint(reactor, port, backlog, interface)
         self._deadlines = deadlines or Deadlines()
         self._observers = observers or Observers()
@@ -72,8 +79,17 @@ class TLSServerEndpoint:
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen; each connection's protocol is connected when its handshake is done."""
-        factory = TLSFactory(self._maker, protocolFactory, self._reactor, self._deadlines, self._observers)
+        factory = self._factory(protocolFactory)
         return self._below.listen(factory).addCallback(self._listening, factory)
+
+    def _factory(self, handler: IProtocolFactory) -> TLSFactory:
+        return TLSFactory(self._hosts, handler, self._reactor, self._deadlines, self._observers)
+
+    def swap(self, hosts: Hosts) -> None:
+        """Clients who come from now on meet these hosts."""
+        self._hosts = hosts
+        for factory in self.factories:
+            factory.swap(hosts)
 
     def _listening(self, port: IListeningPort, factory: TLSFactory) -> IListeningPort:
         write_at_once(port)
@@ -82,36 +98,109 @@ class TLSServerEndpoint:
         return port
 
 
+class ReloadingEndpoint(TLSServerEndpoint):
+    """
+    The endpoint of a string in another's program: while somebody listens, what is served is what its files say.
+
+    Its log has lines for reloads alone; what is said of connections is that program's.
+    """
+
+    def __init__(self, reactor: Any, settings: ListenerSettings, aside: Aside | None = None) -> None:
+        """
+        @param settings: what the string says
+        @param aside: runs a function where it holds up nobody; in a thread, if left out
+        @raise ConfigurationError: one line, which names the word that was wrong
+        """
+        files = Files()
+        self._settings = settings
+        self._loaded = _loaded(settings, files, {})
+        for warning in self._loaded.warnings:
+            _log.warn("{warning}", warning=warning)
+        own = settings.base.handler
+        self._own = handler_from_string(reactor, own) if own else None
+        observers = Observers([AccessLog(CLASSES)])
+        super().__init__(
+            reactor,
+            options=self._loaded.hosts.handled_by(lambda host: self._own),
+            observers=observers,
+            **_place(reactor, settings),
+        )
+        self._reloader = Reloader(
+            reactor,
+            Settings().reload_interval,
+            files,
+            lambda now: _loaded(settings, now, contexts(self._loaded)),
+            self._apply,
+            aside or in_a_thread(reactor),
+            observers,
+        )
+
+    def _factory(self, handler: IProtocolFactory) -> TLSFactory:
+        return _WatchedFactory(self._reloader, self._hosts, handler, self._reactor, self._deadlines, self._observers)
+
+    def _apply(self, loaded: Loaded) -> Deferred[Sequence[str]]:
+        found = changes(self._settings.endpoint, self._loaded.hosts, loaded.hosts)
+        self._loaded = loaded
+        self.swap(loaded.hosts.handled_by(lambda host: self._own))
+        return succeed(found)
+
+
+class _WatchedFactory(TLSFactory):
+    """Its files are looked at while it listens."""
+
+    def __init__(self, reloader: Reloader[Loaded], *about: Any) -> None:
+        super().__init__(*about)
+        self._reloader = reloader
+
+    def doStart(self) -> None:
+        super().doStart()
+        self._reloader.start()
+
+    def doStop(self) -> None:
+        super().doStop()
+        if not self.numPorts:
+            self._reloader.stop()
+
+
 def endpoint_from_words(
+    reactor: Any, prefix: str, arguments: tuple[str, ...], words: dict[str, str]
+) -> TLSServerEndpoint:
+    """
+    The endpoint that the words of an `ssl:` or `mytls:` string ask for. What an operator should know is warned of.
+
+    @raise ConfigurationError: one line, which names the word that was wrong
+    """
+    named = (f"{name}={quoteStringArgument(value)}" for name, value in words.items())
+    return ReloadingEndpoint(
+        reactor, listener_from_string(":".join((prefix, *map(quoteStringArgument, arguments), *named)))
+    )
+
+
+def _loaded(settings: ListenerSettings, files: Files, made: Mapping[bytes, ConnectionMaker]) -> Loaded:
+    return load(settings, Loading(files, datetime.datetime.now(datetime.UTC), made))
+
+
+def tls_endpoint(
     reactor: Any,
-    prefix: str,
-    arguments: tuple[str, ...],
-    words: dict[str, str],
+    settings: ListenerSettings,
+    hosts: Hosts,
     deadlines: Deadlines | None = None,
     observers: Observers | None = None,
 ) -> TLSServerEndpoint:
     """
-    The endpoint that the words of an `ssl:` or `mytls:` string ask for. A certificate out of its time is warned of.
+    The endpoint of a listener whose files are loaded, on the place that its string names.
 
-    @raise ConfigurationError: one line, which names the word that was wrong
+    @raise ConfigurationError: C{over=} is no endpoint string
     """
-    values = endpoint_values(prefix, arguments, words)
-    key = values.get("privateKey", "server.pem")
-    pair = KeyPair.from_files(key, values.get("certKey", key), values.get("extraCertChain"))
-    warning = pair.expiry_warning(datetime.datetime.now(datetime.UTC))
-    if warning:
-        _log.warn("{file}: {trouble}", file=values.get("certKey", key), trouble=warning)
-    options = server_options(pair, values.get("sslmethod"), values.get("dhParameters"))
     return TLSServerEndpoint(
-        reactor,
-        values.get("port", 0),
-        options,
-        values.get("backlog", 50),
-        values.get("interface", ""),
-        over=plain_endpoint(reactor, values["over"]) if "over" in values else None,
-        deadlines=deadlines,
-        observers=observers,
+        reactor, options=hosts, deadlines=deadlines, observers=observers, **_place(reactor, settings)
     )
+
+
+def _place(reactor: Any, settings: ListenerSettings) -> dict[str, Any]:
+    place = place_of(settings.endpoint)
+    over = place.pop("over", None)
+    return {"port": 0, **place, "over": None if over is None else plain_endpoint(reactor, over)}
 
 
 #: The prefixes of Twisted's own server endpoints, and the words that they know.

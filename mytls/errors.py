@@ -54,6 +54,7 @@ class Alert:
     DECODE_ERROR = 50
     PROTOCOL_VERSION = 70
     INTERNAL_ERROR = 80
+    UNRECOGNIZED_NAME = 112
 
 
 def alert_record(description: int) -> bytes:
@@ -85,6 +86,24 @@ class ConfigurationError(ValueError):
 
     def __init__(self, line: str) -> None:
         super().__init__(one_line(line))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The line, or the lines of several errors."""
+        return (str(self),)
+
+
+class ConfigurationErrors(ConfigurationError):
+    """Several errors at once, one line each."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = tuple(dict.fromkeys(one_line(line) for line in lines))
+        ValueError.__init__(self, "\n".join(self._lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines, each once."""
+        return self._lines
 
 
 #: A list of known words longer than this helps nobody.

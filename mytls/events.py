@@ -20,6 +20,11 @@ _log = Logger()
 
 @attrs.frozen(kw_only=True)
 class Event:
+    """Something happened."""
+
+
+@attrs.frozen(kw_only=True)
+class ConnectionEvent(Event):
     """
     Something happened to a connection.
 
@@ -34,12 +39,12 @@ class Event:
 
 
 @attrs.frozen(kw_only=True)
-class Accepted(Event):
+class Accepted(ConnectionEvent):
     """A connection was accepted; nothing has been read from it yet."""
 
 
 @attrs.frozen(kw_only=True)
-class Refused(Event):
+class Refused(ConnectionEvent):
     """A connection was turned away before any TLS work."""
 
     cause: Cause
@@ -47,7 +52,7 @@ class Refused(Event):
 
 
 @attrs.frozen(kw_only=True)
-class Established(Event):
+class Established(ConnectionEvent):
     """
     The handshake is done and the handler has the connection.
 
@@ -59,7 +64,7 @@ class Established(Event):
 
 
 @attrs.frozen(kw_only=True)
-class HandshakeFailed(Event):
+class HandshakeFailed(ConnectionEvent):
     """
     There was no handshake.
 
@@ -74,7 +79,7 @@ class HandshakeFailed(Event):
 
 
 @attrs.frozen(kw_only=True)
-class HandlerFailed(Event):
+class HandlerFailed(ConnectionEvent):
     """The handler raised; its traceback is in the log."""
 
     peer: Peer
@@ -82,7 +87,7 @@ class HandlerFailed(Event):
 
 
 @attrs.frozen(kw_only=True)
-class Closed(Event):
+class Closed(ConnectionEvent):
     """
     An established connection has ended.
 
@@ -98,6 +103,28 @@ class Closed(Event):
     bytes_in: int
     bytes_out: int
     seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Reloaded(Event):
+    """
+    What is served now is what the files say.
+
+    @ivar changes: what is new, a few words each; empty where nothing has changed
+    """
+
+    changes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ReloadFailed(Event):
+    """
+    The files say something wrong; what was served before still is.
+
+    @ivar lines: what is wrong, a line each
+    """
+
+    lines: tuple[str, ...]
 
 
 Observer = Callable[[Event], object]

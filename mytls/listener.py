@@ -12,9 +12,8 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFacto
 from mytls.connection import ServerConnection, address_text
 from mytls.events import Observers
 from mytls.guards.deadlines import Deadline
-from mytls.hosts import Host, Hosts
+from mytls.hosts import Hosts
 from mytls.settings import Deadlines
-from mytls.tls.contexts import ConnectionMaker
 
 _numbers = count(1)
 
@@ -23,21 +22,22 @@ class TLSFactory(protocol.Factory):
     """
     Makes a TLS connection of each that the port below accepts.
 
-    @ivar wrappedFactory: the handler's factory, started and stopped with this one
+    @ivar hosts: whom its clients meet, each with a handler; the handlers are started and stopped with this factory
     """
 
     noisy = False
 
     def __init__(
         self,
-        maker: ConnectionMaker,
+        hosts: Hosts,
         handler: IProtocolFactory,
         clock: IReactorTime,
         deadlines: Deadlines,
         observers: Observers,
     ) -> None:
-        self.wrappedFactory = handler
-        self.hosts = Hosts(Host(maker, handler))
+        """@param handler: the handler of those hosts that have none of their own"""
+        self._handler = handler
+        self.hosts = hosts.handled_by(lambda host: handler)
         self.clock = clock
         self.handshake = Deadline(clock, deadlines.handshake)
         self.close = Deadline(clock, deadlines.close)
@@ -53,6 +53,17 @@ class TLSFactory(protocol.Factory):
     def buildProtocol(self, addr: IAddress | None) -> ServerConnection:
         """A connection was accepted."""
         return ServerConnection(self, addr)
+
+    def swap(self, hosts: Hosts) -> None:
+        """From now on clients meet these. Connections that are there, and handshakes under way, keep what they have."""
+        old, self.hosts = self.hosts, hosts.handled_by(lambda host: self._handler)
+        if self.numPorts:
+            for handler in self.hosts.handlers:
+                if handler not in old.handlers:
+                    handler.doStart()
+            for handler in old.handlers:
+                if handler not in self.hosts.handlers:
+                    handler.doStop()
 
     def opened(self, connection: ServerConnection) -> int:
         """Count it as open. @return: its number"""
@@ -86,14 +97,16 @@ class TLSFactory(protocol.Factory):
     def doStart(self) -> None:
         """The port listens."""
         super().doStart()
-        self.wrappedFactory.doStart()
+        for handler in self.hosts.handlers:
+            handler.doStart()
 
     def doStop(self) -> None:
         """The port does not listen any more."""
-        self.wrappedFactory.doStop()
+        for handler in self.hosts.handlers:
+            handler.doStop()
         super().doStop()
 
     def logPrefix(self) -> str:
         """Twisted's log names the handler, as its own TLS does."""
-        inner: Any = self.wrappedFactory
+        inner: Any = self._handler
         return f"{inner.logPrefix() if hasattr(inner, 'logPrefix') else type(inner).__name__} (TLS)"

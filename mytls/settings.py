@@ -1,54 +1,18 @@
 """
-What a user can say, once: every key's name, type, default and one sentence.
+What a user can say, once: every key's name, kind, default and one sentence.
 
-The command line, the endpoint string, the error texts and the reference page are all made from this table.
+The command line, the endpoint string, the file, the error texts and the reference page are all made from this table.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError, nearest
-
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def duration(text: str) -> float:
-    """`250ms 10s 5m 1h` as seconds; `0` and `off` are no deadline."""
-    if text in ("0", "off"):
-        return 0.0
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)", text)
-    if match is None:
-        raise ConfigurationError(f"{text!r} is not a duration; expected for example 250ms, 10s, 5m, 1h, 0 or off")
-    return float(match[1]) * _DURATION_UNITS[match[2]]
-
-
-def count(text: str) -> int:
-    """A whole number above zero."""
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-        raise ConfigurationError(f"{text!r} is not a number; expected a whole number from 1 on")
-    return int(text)
-
-
-def port(text: str) -> int:
-    """A TCP port; 0 lets the system choose."""
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
-        raise ConfigurationError(f"{text!r} is not a port; expected a number from 0 to 65535")
-    return int(text)
-
-
-def words(text: str) -> tuple[str, ...]:
-    """A list, its words separated by commas."""
-    return tuple(each.strip() for each in text.split(",") if each.strip())
-
-
-def text(value: str) -> str:
-    """Any text, as it is."""
-    return value
+from mytls.errors import ConfigurationError
+from mytls.kinds import COUNT, DURATION, FOLDER, NAME, NAMES, PATH, PATHS, PORT, PROTOCOLS, TEXT, WORDS, Kind, choice
 
 
 @attrs.frozen
@@ -56,71 +20,268 @@ class Key:
     """
     One thing that a user can say.
 
-    @ivar name: in `kebab-case`, as in a file
+    @ivar name: in `kebab-case`, as in the file
     @ivar word: as in an endpoint string, or as an option of the command line without its dashes
-    @ivar parse: text in, value out; raises L{ConfigurationError}
+    @ivar kind: what its value looks like
     @ivar default: the value in words, where the key is left out
     @ivar sentence: what it does
+    @ivar example: a value as the file may have it, where the default is none
     """
 
     name: str
     word: str
-    parse: Callable[[str], Any]
+    kind: Kind
     default: str
     sentence: str
+    example: str = ""
 
     def value_of(self, written: str) -> Any:
-        """The value. @raise ConfigurationError: one line, which names the word"""
+        """The value of a text. @raise ConfigurationError: one line, which names the word"""
         try:
-            return self.parse(written)
+            return self.kind.of_text(written)
         except ConfigurationError as error:
             raise ConfigurationError(f"{self.word}: {error}") from None
 
 
-#: The words of `ssl:` and `mytls:` endpoint strings.
-ENDPOINT_KEYS = (
-    Key("port", "port", port, "", "The TCP port to listen on; also the first word without a name."),
-    Key("private-key", "privateKey", text, "server.pem", "The PEM file with the private key."),
+#: The words of `ssl:` and `mytls:` endpoint strings that are Twisted's own. The order counts: a word may go without
+#: its name. They have no place in the file, where the endpoint string stands for them, but for the two of HOST_KEYS.
+PLACE_KEYS = (
+    Key("port", "port", PORT, "", "The TCP port to listen on; also the first word without a name."),
+    Key("private-key", "privateKey", PATHS, "the file of certKey, or server.pem", "The file with the private key."),
     Key(
         "certificate",
         "certKey",
-        text,
+        PATHS,
         "the file of privateKey",
-        "The PEM file with the certificate; what else of its chain is in it is sent too.",
+        "The file with the certificate; what else of its chain is in it is sent too.",
     ),
-    Key("sslmethod", "sslmethod", text, "TLS_METHOD", "TLS_METHOD: TLS 1.2 and 1.3; TLSv1_2_METHOD: TLS 1.2 alone."),
-    Key("interface", "interface", text, "all IPv4 addresses", "The address to listen on; `\\:\\:` is IPv6 and IPv4."),
-    Key("backlog", "backlog", count, "50", "How many connections the system keeps waiting to be accepted."),
-    Key("extra-cert-chain", "extraCertChain", text, "", "A PEM file with more certificates to send after certKey's."),
-    Key("dh-parameters", "dhParameters", text, "", "A PEM file with Diffie-Hellman parameters, for DHE suites."),
-    Key("over", "over", text, "", "A server endpoint string to run TLS over, in place of a port; in `mytls:` alone."),
+    Key("sslmethod", "sslmethod", TEXT, "TLS_METHOD", "TLS_METHOD: TLS 1.2 and 1.3; TLSv1_2_METHOD: TLS 1.2 alone."),
+    Key("interface", "interface", TEXT, "all IPv4 addresses", "The address to listen on; `\\:\\:` is IPv6 and IPv4."),
+    Key("backlog", "backlog", COUNT, "50", "How many connections the system keeps waiting to be accepted."),
+    Key("extra-cert-chain", "extraCertChain", PATHS, "", "A PEM file with more certificates to send after certKey's."),
+    Key("dh-parameters", "dhParameters", PATH, "", "A PEM file with Diffie-Hellman parameters, for DHE suites."),
+    Key("over", "over", TEXT, "", "A server endpoint string to run TLS over, in place of a port; in `mytls:` alone."),
 )
 
-#: The options of `twistd mytls` that have a value, but for --endpoint and --handler.
-OPTION_KEYS = (
+#: What a host has: keys of `[[listener.host]]`; in `[[listener]]` the default of its hosts; words of `mytls:` strings.
+HOST_KEYS = (
     Key(
-        "handshake",
-        "deadlines-handshake",
-        duration,
-        "10s",
-        "How long a client may take from connecting to the end of its handshake.",
-    ),
-    Key("close", "deadlines-close", duration, "5s", "How long a client may take to answer our close_notify."),
-    Key(
-        "max-threads",
-        "limits-max-threads",
-        count,
-        "512",
-        "How many plain functions of `serve:` run at the same time; others wait their turn.",
+        "names",
+        "names",
+        NAMES,
+        "those of the certificate",
+        "The names that clients ask for: whole ones, or `*.` in place of one label.",
+        '["api.example", "*.api.example"]',
     ),
     Key(
-        "quiet",
-        "log-quiet",
-        words,
+        "certificate",
+        "certKey",
+        PATHS,
         "",
-        "What has no line in the log: any of connections, handshake-failures, health-checks, refusals.",
+        "PEM or PKCS#12 files with certificates and chains, in any order; one certificate for each kind of key.",
+        '"fullchain.pem"',
+    ),
+    Key(
+        "private-key",
+        "privateKey",
+        PATHS,
+        "the files of certificate",
+        "The files with the private keys; what fits which certificate is found out.",
+        '"key.pem"',
+    ),
+    Key(
+        "password-file",
+        "passwordFile",
+        PATH,
+        "the environment variable MYTLS_PASSWORD",
+        "A file whose first line is the password of the keys; `env:NAME` is another environment variable.",
+        '"key.password"',
+    ),
+    Key(
+        "profile",
+        "profile",
+        choice("modern", "intermediate", "old"),
+        "intermediate",
+        "Mozilla's guidelines: `modern` is TLS 1.3 alone, `intermediate` TLS 1.2 too, `old` for clients of long ago.",
+    ),
+    Key(
+        "min-version",
+        "minVersion",
+        choice("TLSv1.2", "TLSv1.3"),
+        "that of the profile",
+        "The oldest TLS version.",
+        '"TLSv1.2"',
+    ),
+    Key(
+        "max-version",
+        "maxVersion",
+        choice("TLSv1.2", "TLSv1.3"),
+        "that of the profile",
+        "The newest TLS version.",
+        '"TLSv1.3"',
+    ),
+    Key(
+        "ciphers",
+        "ciphers",
+        WORDS,
+        "those of the profile",
+        "Cipher suites of TLS 1.2, as OpenSSL names them.",
+        '["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"]',
+    ),
+    Key(
+        "ciphersuites",
+        "ciphersuites",
+        WORDS,
+        "those of the profile",
+        "Cipher suites of TLS 1.3.",
+        '["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"]',
+    ),
+    Key(
+        "groups",
+        "groups",
+        WORDS,
+        "those of the profile",
+        "Groups of the key exchange, the best first.",
+        '["X25519MLKEM768", "X25519", "prime256v1"]',
+    ),
+    Key(
+        "alpn",
+        "alpn",
+        PROTOCOLS,
+        "none",
+        "Application protocols, the best first; a client that offers only others is refused.",
+        '["h2", "http/1.1"]',
+    ),
+    Key(
+        "client-auth",
+        "clientAuth",
+        choice("off", "optional", "required"),
+        "`required` with client-ca, else `off`",
+        "Whether clients show a certificate.",
+        '"required"',
+    ),
+    Key(
+        "client-ca",
+        "clientCA",
+        PATHS,
+        "",
+        "PEM files with the CAs whose client certificates are verified.",
+        '["clients.pem"]',
+    ),
+    Key("crl", "crl", PATHS, "", "PEM or DER files with revocation lists of these CAs.", '["clients.crl"]'),
+    Key(
+        "allow",
+        "allow",
+        WORDS,
+        "nobody",
+        "Which clients may enter, any of: `cn= ou= o= dns= uri= email= ip= issuer= serial= spki=` or `all`.",
+        '["cn=build", "dns=*.svc.example", "uri=spiffe://example/**"]',
+    ),
+    Key("deny", "deny", WORDS, "nobody", "Which clients may not, in the same words; it wins.", '["serial=0A:1B"]'),
+    Key(
+        "ocsp",
+        "ocsp",
+        PATHS,
+        "CERTIFICATE.ocsp, where there is one",
+        "Files with OCSP responses (DER) to staple.",
+        '"fullchain.pem.ocsp"',
+    ),
+    Key(
+        "handler",
+        "handler",
+        TEXT,
+        "",
+        "What to do with the decrypted bytes: a handler string. A host that has none has that of its listener.",
+        '"proxy:tcp:127.0.0.1:8080"',
     ),
 )
+
+#: What a listener has besides the defaults of its hosts: keys of `[[listener]]`; but for endpoint words of `mytls:`.
+LISTENER_KEYS = (
+    Key("endpoint", "endpoint", TEXT, "", "Where to listen: a server endpoint string.", '"mytls:8443"'),
+    Key(
+        "unknown-name",
+        "unknownName",
+        NAME,
+        "`reject` where there are hosts, else the listener itself",
+        "Who answers a client that asks for no name, or for nobody's: `reject`, or one of the names.",
+        '"reject"',
+    ),
+    Key(
+        "hosts",
+        "hosts",
+        FOLDER,
+        "",
+        "A folder with certificates, keys and chains: each certificate is a host of its names.",
+        '"certificates"',
+    ),
+)
+
+#: The words of endpoint strings. A word of Twisted's is not said twice.
+ENDPOINT_KEYS = (
+    *PLACE_KEYS,
+    *(key for key in (*HOST_KEYS, *LISTENER_KEYS) if key.word not in ("certKey", "privateKey", "endpoint")),
+)
+
+#: What can be kept out of the log.
+QUIET = ("connections", "handshake-failures", "health-checks", "refusals")
+
+#: The tables of the file that hold one value for the whole service, and the keys in them. `""` is outside of tables.
+#: On the command line the table's name stands before the key's.
+GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
+    "": (
+        Key(
+            "keylog",
+            "keylog",
+            PATH,
+            "",
+            "Write the secrets of every connection to this file, for Wireshark: whoever reads it reads all traffic.",
+            '"keys.log"',
+        ),
+    ),
+    "deadlines": (
+        Key(
+            "handshake",
+            "deadlines-handshake",
+            DURATION,
+            "10s",
+            "How long a client may take from connecting to the end of its handshake.",
+        ),
+        Key("close", "deadlines-close", DURATION, "5s", "How long a client may take to answer our close_notify."),
+        Key("connect", "deadlines-connect", DURATION, "10s", "How long a backend may take to accept a connection."),
+    ),
+    "limits": (
+        Key(
+            "max-threads",
+            "limits-max-threads",
+            COUNT,
+            "512",
+            "How many plain functions of `serve:` run at the same time; others wait their turn.",
+        ),
+    ),
+    "reload": (
+        Key(
+            "interval",
+            "reload-interval",
+            DURATION,
+            "10s",
+            "How often the files are looked at for changes.",
+        ),
+    ),
+    "log": (
+        Key(
+            "quiet",
+            "log-quiet",
+            choice(*QUIET, many=True),
+            "",
+            f"What has no line in the log: any of {', '.join(QUIET)}.",
+            '["health-checks"]',
+        ),
+    ),
+}
+
+#: The options of `twistd mytls` that have a value, but for --endpoint, --handler and --config.
+OPTION_KEYS = tuple(key for keys in GLOBAL_KEYS.values() for key in keys)
 
 
 @attrs.frozen
@@ -141,66 +302,208 @@ class Deadlines:
 
     @ivar handshake: from accept to the end of the handshake
     @ivar close: from our close_notify to the peer's
+    @ivar connect: from dialling a backend to its accepting
     """
 
     handshake: float = 10.0
     close: float = 5.0
+    connect: float = 10.0
 
 
-_PIECE = re.compile(r"((?:\\.|[^:\\])*):", re.DOTALL)
-_NAMED = re.compile(r"((?:\\.|[^=\\])*)=(.*)", re.DOTALL)
-
-
-def split_endpoint(description: str) -> tuple[tuple[str, ...], dict[str, str]]:
+@attrs.frozen
+class HostSettings:
     """
-    An endpoint string's words, as Twisted splits them: by colons, names before `=`, a backslash before what is meant
-    as itself.
+    What a user has said of one host; the fields are L{HOST_KEYS} and those of L{PLACE_KEYS} that are about TLS.
 
-    @return: the words without a name, the prefix first, and those with one
-    @raise ConfigurationError: a backslash at the end, a name said twice
+    @ivar wrote: how the user wrote each key, for errors: `certKey`, or `mytls.toml:12: certificate`
     """
-    if re.search(r"(?<!\\)(?:\\\\)*\\$", description):
-        raise ConfigurationError("the string ends in the middle of a backslash pair")
-    plain: list[str] = []
-    named: dict[str, str] = {}
-    for piece in _PIECE.findall(description + ":"):
-        pair = _NAMED.fullmatch(piece)
-        if pair is None:
-            plain.append(_unquoted(piece))
-        elif (name := _unquoted(pair[1])) in named:
-            raise ConfigurationError(f"{name}= stands twice")
-        else:
-            named[name] = _unquoted(pair[2])
-    return tuple(plain), named
+
+    names: tuple[str, ...] = ()
+    certificate: tuple[str, ...] = ()
+    private_key: tuple[str, ...] = ()
+    password_file: str | None = None
+    extra_cert_chain: tuple[str, ...] = ()
+    dh_parameters: str | None = None
+    sslmethod: str | None = None
+    profile: str = "intermediate"
+    min_version: str | None = None
+    max_version: str | None = None
+    ciphers: tuple[str, ...] = ()
+    ciphersuites: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    alpn: tuple[str, ...] = ()
+    client_auth: str = "off"
+    client_ca: tuple[str, ...] = ()
+    crl: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    ocsp: tuple[str, ...] = ()
+    handler: str | None = None
+    wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any], wrote: Mapping[str, str], *, served: bool = True) -> HostSettings:
+        """
+        What was said, by the names of its keys; what is no host's is left out.
+
+        @param served: whether clients meet it; the defaults of other hosts need not fit together
+        @raise ConfigurationError: values that contradict each other
+        """
+        fields = {field.name for field in attrs.fields(cls)}
+        values = {name.replace("-", "_"): value for name, value in said.items()}
+        values["names"] = tuple(dict.fromkeys(said.get("names", ())))
+        if values.get("client_ca"):
+            values.setdefault("client_auth", "required")
+        made = cls(**{name: value for name, value in values.items() if name in fields}, wrote=wrote)
+        if served:
+            made._check()
+        return made
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether its connections go to a backend as they are, with their TLS."""
+        return self.handler is not None and self.handler.partition(":")[0] == "passthrough"
+
+    def wrong(self, key: str, value: object, trouble: str) -> ConfigurationError:
+        """An error about one key. @param value: what was said, or the one of several that is wrong"""
+        return ConfigurationError(f"{self.wrote.get(key, key)}={value}: {trouble}")
+
+    def _check(self) -> None:
+        if self.passes_on:
+            for key, value in (*self._of_clients(), ("certificate", self.certificate), ("ocsp", self.ocsp)):
+                if value:
+                    raise self.wrong(key, value[0], "of no use with passthrough:, which decrypts nothing")
+        if self.client_auth == "off":
+            for key, value in self._of_clients():
+                if value:
+                    raise self.wrong(key, value[0], "of no use while client-auth is off; say required or optional")
+        elif not self.client_ca:
+            raise self.wrong("client-auth", self.client_auth, "no CA to verify clients with; say client-ca")
+        if self.min_version and self.max_version and self.min_version > self.max_version:
+            raise self.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
+
+    def certified(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What belongs to one certificate, by the names of its keys."""
+        return (
+            ("certificate", self.certificate),
+            ("private-key", self.private_key),
+            ("extra-cert-chain", self.extra_cert_chain),
+            ("ocsp", self.ocsp),
+        )
+
+    def _of_clients(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What needs client certificates."""
+        return (("client-ca", self.client_ca), ("crl", self.crl), ("allow", self.allow), ("deny", self.deny))
 
 
-def _unquoted(piece: str) -> str:
-    return re.sub(r"\\(.)", r"\1", piece, flags=re.DOTALL)
-
-
-def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str, str]) -> dict[str, Any]:
+def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The words of an `ssl:` or `mytls:` string as values, by the names of L{ENDPOINT_KEYS} in strings.
-
-    @param prefix: `ssl` or `mytls`
-    @param arguments: what stood without a name
-    @param words: what stood with one
-    @raise ConfigurationError: an unknown word, a wrong value, a port missing or said twice
+    What a host has of its listener, by the names of the keys: what it does not say itself, but for what would belong
+    to the listener's certificate, to client certificates that it does not ask for, or to TLS that it does not end.
     """
-    keys = {key.word: key for key in ENDPOINT_KEYS if key.word != "over" or prefix == "mytls"}
-    for word in words:
-        if word not in keys:
-            raise ConfigurationError(f"{word}= is no word of {prefix}:{nearest(word, keys)}")
-    said = dict(words)
-    for argument, word in zip(arguments, keys, strict=False):
-        if word in said:
-            raise ConfigurationError(
-                f"{word} is said twice, as {argument!r} and as {word}={said[word]}; a colon in a value is written \\:"
-            )
-        said[word] = argument
-    if len(arguments) > len(keys):
-        raise ConfigurationError(f"{arguments[-1]!r} has no name; write it as word=value")
-    if ("port" in said) == ("over" in said):
-        either = "a port or over=ENDPOINT" if prefix == "mytls" else "a port"
-        raise ConfigurationError(f"expected {either}, as in {prefix}:8443")
-    return {word: keys[word].value_of(written) for word, written in said.items()}
+    values = {name: value for name, value in of_listener.items() if name != "names" and name not in of_host}
+    if "certificate" in of_host and "certificate" in of_listener:
+        values = _without(values, ("private-key", "extra-cert-chain", "ocsp"))
+    if of_host.get("client-auth") == "off":
+        values = _without(values, ("client-ca", "crl", "allow", "deny"))
+    if HostSettings(handler=of_host.get("handler", values.get("handler"))).passes_on:
+        values = {name: value for name, value in values.items() if name in ("alpn", "handler")}
+    return values
+
+
+def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+@attrs.frozen
+class ListenerSettings:
+    """
+    What a user has said of one listener.
+
+    @ivar endpoint: the endpoint string, as written
+    @ivar base: what holds for all its hosts; the only host, where no other is named
+    @ivar hosts: its hosts, in their order
+    @ivar directory: the folder with more hosts, or None
+    @ivar unknown_name: `reject`, a name, or None where nothing was said
+    @ivar wrote: how the user wrote each key
+    """
+
+    endpoint: str
+    base: HostSettings = HostSettings()
+    hosts: tuple[HostSettings, ...] = ()
+    directory: str | None = None
+    unknown_name: str | None = None
+    wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+
+    @classmethod
+    def of(
+        cls, endpoint: str, said: Mapping[str, Any], wrote: Mapping[str, str], hosts: Sequence[HostSettings] = ()
+    ) -> ListenerSettings:
+        """
+        What was said, by the names of its keys.
+
+        @param hosts: the hosts that are told apart by their names
+        @raise ConfigurationError: values that contradict each other
+        """
+        directory = said.get("hosts")
+        base = HostSettings.of(said, wrote, served=not hosts or directory is not None)
+        made = cls(endpoint, base, tuple(hosts), directory, said.get("unknown-name"), wrote)
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        if self.hosts and self.base.names:
+            raise self.wrong("names", self.base.names[0], "belongs in [[listener.host]]")
+        if self.directory is not None and not self.hosts:
+            for key, value in (("names", self.base.names), *self.base.certified()):
+                if value:
+                    raise self.wrong(key, value[0], "of no use with hosts, whose folder has the certificates")
+
+    def as_written(self) -> str:
+        """The place, with how the user wrote it: `--endpoint ssl:443`, or `mytls.toml:2: endpoint=ssl:443`."""
+        wrote = self.wrote.get("endpoint")
+        return f"--endpoint {self.endpoint}" if wrote is None else f"{wrote}={self.endpoint}"
+
+    def wrong(self, key: str, value: object, trouble: str) -> ConfigurationError:
+        """An error about one key."""
+        return ConfigurationError(f"{self.wrote.get(key, key)}={value}: {trouble}")
+
+
+@attrs.frozen
+class Settings:
+    """
+    All that a user has said.
+
+    @ivar listeners: where to listen, and what each does
+    @ivar quiet: what has no line in the log
+    @ivar reload_interval: seconds between two looks at the files; 0 is never
+    @ivar keylog: the file for the secrets of every connection, or None
+    """
+
+    listeners: tuple[ListenerSettings, ...] = ()
+    deadlines: Deadlines = Deadlines()
+    limits: Limits = Limits()
+    reload_interval: float = 10.0
+    quiet: tuple[str, ...] = ()
+    keylog: str | None = None
+
+    @classmethod
+    def of(cls, listeners: tuple[ListenerSettings, ...], said: Mapping[str, Any]) -> Settings:
+        """The listeners, and the values of L{GLOBAL_KEYS} by their words."""
+        return cls(listeners).merged(said)
+
+    def merged(self, said: Mapping[str, Any]) -> Settings:
+        """These, but for the values of L{GLOBAL_KEYS} that are said here, by their words."""
+
+        def table(name: str) -> dict[str, Any]:
+            prefix = f"{name}-"
+            return {word.removeprefix(prefix).replace("-", "_"): said[word] for word in said if word.startswith(prefix)}
+
+        return attrs.evolve(
+            self,
+            deadlines=attrs.evolve(self.deadlines, **table("deadlines")),
+            limits=attrs.evolve(self.limits, **table("limits")),
+            reload_interval=said.get("reload-interval", self.reload_interval),
+            quiet=said.get("log-quiet", self.quiet),
+            keylog=said.get("keylog", self.keylog),
+        )

@@ -11,10 +11,12 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from mytls import __version__
-from mytls.assemble import TLSService, development_endpoint, service
+from mytls.assemble import development_endpoint, service, service_from_file
 from mytls.errors import ConfigurationError, nearest, one_line
 from mytls.handlers import BUILT_IN
-from mytls.settings import OPTION_KEYS, Deadlines, Limits
+from mytls.running import TLSService
+from mytls.settings import OPTION_KEYS, Settings
+from mytls.table import table
 
 
 class Options(usage.Options):
@@ -24,7 +26,7 @@ class Options(usage.Options):
     @ivar service: what they ask for, once they are parsed
     """
 
-    synopsis = "[--endpoint STRING]... [--handler STRING] [options]"
+    synopsis = "[--endpoint STRING]... [--handler STRING] [--config FILE] [options]"
     longdesc = (
         "Serves a handler of decrypted bytes over TLS. With nothing at all it serves echo on 127.0.0.1:8443 with a "
         "development certificate of its own, and logs the line that connects to it. "
@@ -38,6 +40,8 @@ class Options(usage.Options):
         super().__init__()
         self._endpoints: list[str] = []
         self._handler: str | None = None
+        self._config: str | None = None
+        self._check = False
         self.service: TLSService | None = None
 
     def opt_endpoint(self, string: str) -> None:
@@ -53,6 +57,18 @@ class Options(usage.Options):
             raise usage.UsageError(f"--handler {string}: a handler was given already: {self._handler}")
         self._handler = string
 
+    def opt_config(self, path: str) -> None:
+        """The configuration file (TOML), in place of --endpoint and --handler; loaded again when it changes."""
+        if self._config is not None:
+            raise usage.UsageError(f"--config {path}: a file was given already: {self._config}")
+        self._config = path
+
+    opt_c = opt_config
+
+    def opt_check(self) -> None:
+        """Load all of it, print what would be served, and exit without listening."""
+        self._check = True
+
     def opt_version(self) -> None:
         """Print the version of mytls and exit."""
         print(f"mytls {__version__}")
@@ -64,12 +80,17 @@ class Options(usage.Options):
             raise usage.UsageError(f"unexpected word {words[0]!r}; endpoints are given with --endpoint")
 
     def parseOptions(self, options: Any = None) -> None:
-        """What the user typed. An error is one line on standard error, and the end with status 1."""
+        """What the user typed. Each error is a line on standard error, and then the end with status 1."""
         try:
             super().parseOptions(options)
             self.service = self._assemble()
-        except (usage.UsageError, ConfigurationError) as error:
+        except usage.UsageError as error:
             sys.exit(f"mytls: {one_line(self._explained(str(error)))}")
+        except ConfigurationError as error:
+            sys.exit("\n".join(f"mytls: {line}" for line in error.lines))
+        if self._check:
+            print(table(self.service.plan))
+            sys.exit(0)
 
     def _assemble(self) -> TLSService:
         # The user's own modules are in the folder that the command was typed in.
@@ -80,13 +101,27 @@ class Options(usage.Options):
         if here not in sys.path:
             sys.path.insert(0, here)
         given = {key.word: key.value_of(self[key.word]) for key in OPTION_KEYS if self[key.word] is not None}
+        made = self._of_file(self._config, given) if self._config is not None else self._of_strings(given)
+        made.reloads_on_hangup = True
+        return made
+
+    def _of_file(self, path: str, given: dict[str, Any]) -> TLSService:
+        for option, said in (("--endpoint", self._endpoints[:1]), ("--handler", self._handler)):
+            if said:
+                raise usage.UsageError(f"{option} has no place beside --config, where {path} says it")
+        return service_from_file(path, options=given)
+
+    def _of_strings(self, given: dict[str, Any]) -> TLSService:
         development, command = ([], "") if self._endpoints else development_endpoint()
+        settings = Settings.of((), given)
         made = service(
             self._endpoints or development,
             self._handler or "echo",
-            deadlines=Deadlines(**_of_table(given, "deadlines")),
-            limits=Limits(**_of_table(given, "limits")),
-            quiet=given.get("log-quiet", ()),
+            deadlines=settings.deadlines,
+            limits=settings.limits,
+            quiet=settings.quiet,
+            reload_interval=settings.reload_interval,
+            keylog=settings.keylog,
         )
         made.greeting = f"connect with: {command}" if command else ""
         return made
@@ -95,17 +130,9 @@ class Options(usage.Options):
         unknown = re.fullmatch(r"option (--?)(\S+) not recognized", text)
         if unknown is None:
             return text
-        words = ("endpoint", "handler", "help", "version", *(key.word for key in OPTION_KEYS))
-        return f"unknown option {unknown[1]}{unknown[2]}{nearest(f'--{unknown[2]}', [f'--{word}' for word in words])}"
-
-
-def _of_table(given: dict[str, Any], table: str) -> dict[str, Any]:
-    """The values of one table of options: `deadlines-close` is `close` of `deadlines`."""
-    return {
-        word.removeprefix(f"{table}-").replace("-", "_"): value
-        for word, value in given.items()
-        if word.startswith(f"{table}-")
-    }
+        words = ("endpoint", "handler", "config", "check", "help", "version", *(key.word for key in OPTION_KEYS))
+        hint = nearest(f"--{unknown[2]}", [f"--{word}" for word in words]) or "; --help lists them"
+        return f"unknown option {unknown[1]}{unknown[2]}{hint}"
 
 
 def makeService(options: Options) -> IService:

@@ -52,5 +52,6 @@ def write_pair(where: Path, name: str = "localhost") -> tuple[str, str]:
     made = pems(name)
     key, chain = where / f"{name}.key", where / f"{name}.pem"
     key.write_bytes(made.key)
+    key.chmod(0o600)
     chain.write_bytes(made.leaf + made.rest)
     return str(key), str(chain)

@@ -28,15 +28,17 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.events import Event, Observers
+from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
-from mytls.settings import Deadlines
+from mytls.settings import Deadlines, HostSettings
 from mytls.tls.certificates import KeyPair
-from mytls.tls.contexts import connection_maker, server_options
+from mytls.tls.contexts import connection_maker, host_options
 from mytls.tls.transport import TLSTransport
 
 CLIENT_ADDRESS = IPv4Address("TCP", "192.0.2.1", 50000)
@@ -57,6 +59,11 @@ def key_pair(*names: str) -> KeyPair:
 
     chain = [x509.load_pem_x509_certificate(each.bytes()) for each in leaf.cert_chain_pems]
     return KeyPair(load_pem_private_key(leaf.private_key_pem.bytes(), None), chain[0], tuple(chain[1:]))
+
+
+def tls_options(pair: KeyPair | None = None, **said: Any) -> CertificateOptions:
+    """The options of a host with this key pair. @param said: fields of its settings"""
+    return host_options(HostSettings(**said), [pair or key_pair()])
 
 
 def client_context(version: int | None = None) -> SSL.Context:
@@ -292,7 +299,7 @@ class Link:
         self.events: list[Event] = []
         self.handler = handler or RecorderFactory()
         self.factory = factory or TLSFactory(
-            connection_maker(options or server_options(key_pair())),
+            Hosts.only(connection_maker(options or tls_options())),
             self.handler,
             self.clock,
             deadlines or Deadlines(),

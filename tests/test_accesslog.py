@@ -9,7 +9,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.accesslog import CLASSES, AccessLog
 from mytls.errors import Cause, ConfigurationError
-from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, HandshakeFailed, Refused
+from mytls.events import (
+    Accepted,
+    Closed,
+    Established,
+    Event,
+    HandlerFailed,
+    HandshakeFailed,
+    Refused,
+    Reloaded,
+    ReloadFailed,
+)
 from mytls.peer import Peer
 from tests.lines import log_lines
 
@@ -92,6 +102,28 @@ class AccessLogTests(SynchronousTestCase):
             self.line(Refused(**WHERE, cause=Cause.LIMIT)), "refused 192.0.2.1:50000 at 127.0.0.1:8443: limit"
         )
         self.assertRegex(self.line(Refused(**WHERE, cause=Cause.LIMIT, detail="100 are open")), ": limit 100 are open$")
+
+    def test_reloaded(self) -> None:
+        """A reload tells what has changed, or that nothing has."""
+        self.assertEqual(self.line(Reloaded(changes=())), "reloaded: nothing has changed")
+        self.assertEqual(
+            self.line(Reloaded(changes=("a.example: serial 1 -> serial 2", "b is gone"))),
+            "reloaded: a.example: serial 1 -> serial 2; b is gone",
+        )
+
+    def test_reload_failed(self) -> None:
+        """A reload that failed tells why, each error in the same line."""
+        self.assertEqual(
+            self.line(ReloadFailed(lines=("a.pem: no such file", "b.pem: cut off"))),
+            "reload-failed, the old stays: a.pem: no such file; b.pem: cut off",
+        )
+        self.assertIn(r"\x0a", self.line(ReloadFailed(lines=("a\nb.pem: cut off",))))
+
+    def test_many_changes(self) -> None:
+        """Of thousands of changes the line has the first twenty, and how many more there are."""
+        line = self.line(Reloaded(changes=tuple(f"{number}.example is new" for number in range(1000))))
+        self.assertTrue(line.startswith("reloaded: 0.example is new; 1.example"), line)
+        self.assertTrue(line.endswith("; 19.example is new; and 980 more"), line)
 
     def test_no_line(self) -> None:
         """What goes well, and what has its traceback, has no line of its own."""

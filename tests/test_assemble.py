@@ -16,16 +16,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mytls.assemble import CannotStart, TLSService, development_endpoint, service
+from mytls.assemble import development_endpoint, service
 from mytls.endpoint import TLSServerEndpoint
 from mytls.errors import ConfigurationError
 from mytls.events import Closed, Event
+from mytls.running import CannotStart, TLSService
 from mytls.settings import Deadlines
 from mytls.sockets import TCPServer
-from mytls.tls.contexts import server_options
 from tests.files import folder, write_pair
 from tests.lines import log_lines
-from tests.memory import Link, RecorderFactory, key_pair
+from tests.memory import Link, RecorderFactory, tls_options
 from twisted import internet
 
 
@@ -111,12 +111,12 @@ class StartTests(ServiceTests):
 
     def test_several(self) -> None:
         """Strings and endpoints, mixed, in their order; `ssl:` and `mytls:` are ours, the others Twisted's."""
-        own = TLSServerEndpoint(self.reactor, 3, server_options(key_pair()))
+        own = TLSServerEndpoint(self.reactor, 3, tls_options())
         made = self.started([f"ssl:1:{self.files}", f"mytls:2:{self.files}", own, "tcp:4"], "discard")
         self.assertEqual([each[0] for each in self.reactor.tcpServers], [1, 2, 3, 4])
         self.assertEqual([each.port for each in made.addresses], [1, 2, 3, 4])
         factories = [type(each[1]).__name__ for each in self.reactor.tcpServers]
-        self.assertEqual(factories, ["TLSFactory", "TLSFactory", "TLSFactory", "DiscardFactory"])
+        self.assertEqual(factories, ["TLSFactory", "TLSFactory", "TLSFactory", "_Plain"])
 
     def test_prefix_in_capitals(self) -> None:
         """Twisted takes prefixes in capitals too; TLS is ours there as well."""
@@ -126,7 +126,7 @@ class StartTests(ServiceTests):
 
     def test_one_endpoint(self) -> None:
         """An endpoint need not be in a list."""
-        self.started(TLSServerEndpoint(self.reactor, 3, server_options(key_pair())))
+        self.started(TLSServerEndpoint(self.reactor, 3, tls_options()))
         self.assertEqual(self.reactor.tcpServers[0][0], 3)
 
     def test_factory(self) -> None:

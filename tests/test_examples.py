@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
 import twisted.plugins
-from mytls.assemble import TLSService
 from mytls.errors import ConfigurationError
 from mytls.handlers import handler_from_string
+from mytls.running import TLSService
 from tests.files import folder
 from tests.handlers.loop import Loop
 from tests.handlers.twins import certified_context, demanding_options
@@ -202,7 +202,7 @@ class ApplicationTests(ExampleTestCase):
         tls, page = IServiceCollection(loadApplication(str(EXAMPLES / "chat.tac"), "python"))
         self.assertIsInstance(tls, TLSService)
         self.assertIn("openssl s_client -connect localhost:8443", tls.greeting)
-        self.connect(tls._handler)
+        self.connect(tls._handler(None))
         site: Any = page.factory
         self.assertEqual(site.resource.render_GET(DummyRequest([])), b"guest 1\n")
 

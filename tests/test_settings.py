@@ -1,87 +1,32 @@
-"""What a user can say, and how it is said wrongly."""
+"""What a user can say, and what contradicts itself."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from twisted.internet import endpoints
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from mytls.accesslog import CLASSES
 from mytls.errors import ConfigurationError
+from mytls.kinds import PORT
 from mytls.settings import (
     ENDPOINT_KEYS,
+    GLOBAL_KEYS,
+    HOST_KEYS,
+    LISTENER_KEYS,
     OPTION_KEYS,
+    PLACE_KEYS,
+    QUIET,
     Deadlines,
+    HostSettings,
     Key,
     Limits,
-    count,
-    duration,
-    endpoint_values,
-    port,
-    split_endpoint,
-    text,
+    ListenerSettings,
+    Settings,
+    inherited,
 )
-
-
-class ValueTests(SynchronousTestCase):
-    """Text in, values out."""
-
-    def refused(self, parse: Any, written: str) -> None:
-        """Assert that this is refused, by its own words."""
-        with self.assertRaises(ConfigurationError, msg=written) as caught:
-            parse(written)
-        self.assertTrue(str(caught.exception).startswith(repr(written).replace("\\\\", "\\")), str(caught.exception))
-
-    def test_durations(self) -> None:
-        """A duration has a unit; `0` and `off` are none."""
-        for written, seconds in (
-            ("250ms", 0.25), ("10s", 10), ("5m", 300), ("1h", 3600), ("1.5s", 1.5), ("0s", 0), ("0", 0), ("off", 0),
-        ):  # fmt: skip
-            self.assertEqual(duration(written), seconds, written)
-
-    def test_wrong_durations(self) -> None:
-        """A number without a unit says nothing, and neither do signs, spaces, words and numbers without end."""
-        for written in (
-            "",
-            "10",
-            "s",
-            "-1s",
-            "+1s",
-            "1 s",
-            "1S",
-            "1d",
-            ".5s",
-            "5.s",
-            "1e3s",
-            "on",
-            "10s\n",
-            "1" * 400 + "s",
-        ):
-            self.refused(duration, written)
-
-    def test_counts(self) -> None:
-        """A count starts at one."""
-        self.assertEqual([count("1"), count("512"), count("007")], [1, 512, 7])
-        for written in ("", "0", "00", "-1", "+1", "1.0", "1k", " 1", "1\n", "\u0661", "1" * 10):
-            self.refused(count, written)
-
-    def test_ports(self) -> None:
-        """A port is a number from 0 to 65535."""
-        self.assertEqual([port("0"), port("443"), port("65535")], [0, 443, 65535])
-        for written in ("", "-1", "65536", "https", "0x1bb", " 443", "443\n", "\u0664", "100000"):
-            self.refused(port, written)
-
-    def test_text(self) -> None:
-        """Text is taken as it is."""
-        self.assertEqual(text(" a:b "), " a:b ")
-
-    def test_error_names_the_word(self) -> None:
-        """What is wrong with a value is told with its word."""
-        key = Key("some-port", "somePort", port, "", "")
-        with self.assertRaisesRegex(ConfigurationError, r"^somePort: 'x' is not a port; expected a number from 0"):
-            key.value_of("x")
 
 
 class TableTests(SynchronousTestCase):
@@ -90,7 +35,7 @@ class TableTests(SynchronousTestCase):
     def test_words_of_ssl(self) -> None:
         """The words of Twisted's `ssl:`, in the order in which it takes them without names."""
         self.assertEqual(
-            [key.word for key in ENDPOINT_KEYS],
+            [key.word for key in PLACE_KEYS],
             [
                 "port",
                 "privateKey",
@@ -104,120 +49,222 @@ class TableTests(SynchronousTestCase):
             ],
         )
 
-    def test_every_word_says_what_it_does(self) -> None:
+    def test_every_key_says_what_it_does(self) -> None:
         """Names are in kebab-case, and each has a sentence."""
-        for key in (*ENDPOINT_KEYS, *OPTION_KEYS):
+        for key in (*ENDPOINT_KEYS, *HOST_KEYS, *LISTENER_KEYS, *OPTION_KEYS):
             self.assertRegex(key.name, r"^[a-z]+(-[a-z]+)*$")
             self.assertRegex(key.sentence, r"^[A-Z].*\.$")
 
+    def test_spelling(self) -> None:
+        """What is `client-auth` in the file is `clientAuth` in a string, but for the words that are Twisted's."""
+        for key in (*PLACE_KEYS, *HOST_KEYS, *LISTENER_KEYS):
+            camel = re.sub("-([a-z])", lambda match: match[1].upper(), key.name)
+            self.assertIn(key.word, {camel, camel.replace("Ca", "CA"), {"certificate": "certKey"}.get(key.name)})
+
+    def test_options_have_the_names_of_their_tables(self) -> None:
+        """A key of `[deadlines]` is `--deadlines-...`."""
+        for table, keys in GLOBAL_KEYS.items():
+            for key in keys:
+                self.assertEqual(key.word, f"{table}-{key.name}" if table else key.name)
+
+    def test_words_stand_once(self) -> None:
+        """No word means two things."""
+        for keys in (ENDPOINT_KEYS, OPTION_KEYS, (*HOST_KEYS, *LISTENER_KEYS)):
+            words = [key.word for key in keys]
+            self.assertEqual(sorted(set(words)), sorted(words))
+
+    def test_every_key_of_a_host_has_a_field(self) -> None:
+        """What can be said can be asked for."""
+        fields = {field.name.replace("_", "-") for field in attrs.fields(HostSettings)}
+        self.assertLessEqual({key.name for key in HOST_KEYS}, fields)
+
     def test_defaults_are_those_of_the_values(self) -> None:
         """What the table calls the default is what is used."""
-        defaults = {key.word: key.value_of(key.default) for key in OPTION_KEYS}
-        self.assertEqual(
-            defaults,
-            {
-                "deadlines-handshake": Deadlines().handshake,
-                "deadlines-close": Deadlines().close,
-                "limits-max-threads": Limits().max_threads,
-                "log-quiet": (),
-            },
-        )
+        nothing = Settings()
+        made = Settings.of((), {key.word: key.value_of(key.default) for key in OPTION_KEYS if key.default})
+        self.assertEqual(made, nothing)
+        self.assertEqual((nothing.quiet, nothing.keylog), ((), None))
+        said = {key.name: key.value_of(key.default) for key in HOST_KEYS if key.name in ("profile",)}
+        self.assertEqual(HostSettings.of(said, {}), HostSettings())
+
+    def test_quiet(self) -> None:
+        """What the log can be quiet about is what the table says."""
+        self.assertEqual(QUIET, tuple(CLASSES))
+
+    def test_error_names_the_word(self) -> None:
+        """What is wrong with a value is told with its word."""
+        key = Key("some-port", "somePort", PORT, "", "")
+        with self.assertRaisesRegex(ConfigurationError, r"^somePort: 'x' is not a port; expected a number from 0"):
+            key.value_of("x")
 
 
-class SplitTests(SynchronousTestCase):
-    """Endpoint strings, as Twisted splits them."""
+class HostTests(SynchronousTestCase):
+    """What is said of one host."""
 
-    def test_words(self) -> None:
-        """Words with and without names, and what a backslash keeps."""
-        for written, plain, named in (
-            ("ssl:8443", ("ssl", "8443"), {}),
-            ("ssl", ("ssl",), {}),
-            ("", ("",), {}),
-            ("ssl:", ("ssl", ""), {}),
-            ("ssl:1:a=b=c", ("ssl", "1"), {"a": "b=c"}),
-            (r"ssl:interface=\:\::1", ("ssl", "1"), {"interface": "::"}),
-            (r"ssl:a=x\\:2", ("ssl", "2"), {"a": "x\\"}),
-            (r"ssl:a\=b", ("ssl", "a=b"), {}),
-            (r"ssl:a\=b=c", ("ssl",), {"a=b": "c"}),
-            ("ssl:=", ("ssl",), {"": ""}),
-            ("ssl:a=new\nline", ("ssl",), {"a": "new\nline"}),
-        ):
-            self.assertEqual(split_endpoint(written), (plain, named), written)
-
-    def test_half_a_pair(self) -> None:
-        """A backslash at the end has nothing to keep."""
-        for written in ("ssl:1\\", "ssl:a=b\\\\\\", "\\"):
-            with self.assertRaisesRegex(ConfigurationError, "ends in the middle of a backslash pair"):
-                split_endpoint(written)
-
-    def test_said_twice(self) -> None:
-        """A name stands once; Twisted would silently take the last."""
-        with self.assertRaisesRegex(ConfigurationError, "^privateKey= stands twice$"):
-            split_endpoint("ssl:privateKey=a:certKey=b:privateKey=c")
-
-    @settings(max_examples=300, derandomize=True, database=None, deadline=None)
-    @given(st.text(alphabet="ab:=\\\n", max_size=14))
-    @example("a:b\\=a=b:\\\\=")
-    def test_as_twisted(self, description: str) -> None:
-        """Whatever is written, Twisted's own parser splits it the same, unless it is refused."""
-        try:
-            plain, named = split_endpoint(description)
-        except ConfigurationError as error:
-            self.assertRegex(str(error), "stands twice|backslash pair")
-        else:
-            self.assertEqual(endpoints._parse(description), (list(plain), named))
-
-
-class EndpointValueTests(SynchronousTestCase):
-    """The words of `ssl:` and `mytls:` strings as values."""
-
-    def refused(self, prefix: str, arguments: tuple[str, ...], words: dict[str, str], line: str) -> None:
-        """Assert that these are refused with this line."""
+    def refused(self, said: dict[str, Any], line: str, wrote: dict[str, str] | None = None) -> None:
+        """Assert that this contradicts itself, in these words."""
         with self.assertRaises(ConfigurationError) as caught:
-            endpoint_values(prefix, arguments, words)
+            HostSettings.of(said, wrote or {})
         self.assertEqual(str(caught.exception), line)
 
-    def test_values(self) -> None:
-        """Numbers are numbers, the rest is text, what is not said is not there."""
-        self.assertEqual(
-            endpoint_values("ssl", ("8443", "k.pem"), {"certKey": "c.pem", "backlog": "7"}),
-            {"port": 8443, "privateKey": "k.pem", "certKey": "c.pem", "backlog": 7},
+    def test_fields(self) -> None:
+        """Keys are fields; what is said of a listener is left out."""
+        said = {"certificate": ("a.pem",), "min-version": "TLSv1.3", "hosts": "folder", "unknown-name": "reject"}
+        self.assertEqual(HostSettings.of(said, {}), HostSettings(certificate=("a.pem",), min_version="TLSv1.3"))
+
+    def test_names_stand_once(self) -> None:
+        """A name that is said twice is one name."""
+        self.assertEqual(HostSettings.of({"names": ("b", "a", "b")}, {}).names, ("b", "a"))
+
+    def test_client_ca_asks_for_certificates(self) -> None:
+        """Who names a CA wants certificates, unless something else is said."""
+        self.assertEqual(HostSettings.of({"client-ca": ("ca.pem",)}, {}).client_auth, "required")
+        said = {"client-ca": ("ca.pem",), "client-auth": "optional"}
+        self.assertEqual(HostSettings.of(said, {}).client_auth, "optional")
+        self.assertEqual(HostSettings.of({}, {}).client_auth, "off")
+
+    def test_rules_without_certificates(self) -> None:
+        """What would never be looked at is an error, and not silence."""
+        trouble = "of no use while client-auth is off; say required or optional"
+        self.refused({"allow": ("cn=a", "cn=b")}, f"allow=cn=a: {trouble}")
+        self.refused({"deny": ("cn=a",)}, f"deny=cn=a: {trouble}")
+        self.refused({"crl": ("a.crl",)}, f"crl=a.crl: {trouble}")
+        self.refused({"client-ca": ("ca.pem",), "client-auth": "off"}, f"client-ca=ca.pem: {trouble}")
+
+    def test_certificates_without_a_ca(self) -> None:
+        """Nobody is let in unverified."""
+        for word in ("required", "optional"):
+            self.refused({"client-auth": word}, f"client-auth={word}: no CA to verify clients with; say client-ca")
+
+    def test_versions(self) -> None:
+        """The oldest version is no newer than the newest."""
+        said = {"min-version": "TLSv1.3", "max-version": "TLSv1.2"}
+        self.refused(said, "min-version=TLSv1.3: newer than the newest, TLSv1.2")
+        self.assertEqual(HostSettings.of({**said, "max-version": "TLSv1.3"}, {}).max_version, "TLSv1.3")
+
+    def test_passed_on(self) -> None:
+        """Who does not decrypt can neither show a certificate nor ask for one."""
+        for key in ("certificate", "ocsp", "client-ca", "crl", "allow", "deny"):
+            said = {"handler": "passthrough:tcp:b:1", key: ("x",)}
+            self.refused(said, f"{key}=x: of no use with passthrough:, which decrypts nothing")
+        self.assertTrue(HostSettings.of({"handler": "passthrough:tcp:b:1", "alpn": ("h2",)}, {}).passes_on)
+        self.assertFalse(HostSettings(handler="proxy:tcp:b:1").passes_on)
+
+    def test_defaults_of_others(self) -> None:
+        """What is no host by itself need not fit together."""
+        self.assertEqual(HostSettings.of({"allow": ("all",)}, {}, served=False).allow, ("all",))
+
+    def test_errors_as_written(self) -> None:
+        """A key is named as the user has written it."""
+        wrote = {"allow": "mytls.toml:7: allow"}
+        self.refused(
+            {"allow": ("all",)},
+            "mytls.toml:7: allow=all: of no use while client-auth is off; say required or optional",
+            wrote,
         )
 
-    def test_named_port(self) -> None:
-        """The port may have its name."""
-        self.assertEqual(endpoint_values("mytls", (), {"port": "0"}), {"port": 0})
+    def test_how_it_was_written_makes_no_difference(self) -> None:
+        """Settings are equal by what they say."""
+        self.assertEqual(HostSettings(wrote={"a": "b"}), HostSettings())
+        self.assertNotIn("wrote", repr(HostSettings(wrote={"a": "b"})))
 
-    def test_over_takes_the_place_of_a_port(self) -> None:
-        """In `mytls:`, one of the two is said."""
-        self.assertEqual(endpoint_values("mytls", (), {"over": "unix:/x"}), {"over": "unix:/x"})
-        line = "expected a port or over=ENDPOINT, as in mytls:8443"
-        self.refused("mytls", (), {}, line)
-        self.refused("mytls", ("1",), {"over": "unix:/x"}, line)
 
-    def test_ssl_has_no_over(self) -> None:
-        """`ssl:` has the words of Twisted's, and no others."""
-        self.refused("ssl", (), {}, "expected a port, as in ssl:8443")
-        with self.assertRaisesRegex(ConfigurationError, "^over= is no word of ssl:"):
-            endpoint_values("ssl", (), {"over": "unix:/x"})
+class InheritedTests(SynchronousTestCase):
+    """What a host has of its listener."""
 
-    def test_unknown_word(self) -> None:
-        """The nearest word is told; where none is near, all are, if they are few."""
-        self.refused("ssl", ("1",), {"privatKey": "k"}, "privatKey= is no word of ssl:; did you mean 'privateKey'?")
-        self.refused("ssl", ("1",), {"certkey": "k"}, "certkey= is no word of ssl:; did you mean 'certKey'?")
-        with self.assertRaisesRegex(ConfigurationError, "^zz= is no word of mytls:; expected one of: port, .*, over$"):
-            endpoint_values("mytls", ("1",), {"zz": ""})
+    def test_defaults(self) -> None:
+        """All that it does not say itself, but for the names."""
+        of_listener = {"names": ("a",), "profile": "old", "alpn": ("h2",), "client-ca": ("ca.pem",)}
+        self.assertEqual(inherited(of_listener, {"alpn": ("http/1.1",)}), {"profile": "old", "client-ca": ("ca.pem",)})
 
-    def test_said_both_ways(self) -> None:
-        """A word is said with its name or without it."""
-        line = r"port is said twice, as '1' and as port=2; a colon in a value is written \:"
-        self.refused("ssl", ("1",), {"port": "2"}, line)
+    def test_what_belongs_to_the_certificate(self) -> None:
+        """A host with its own certificate has nothing of the listener's but the password."""
+        of_listener = {"certificate": ("a",), "private-key": ("k",), "ocsp": ("o",), "password-file": "p"}
+        self.assertEqual(inherited(of_listener, {"certificate": ("b",)}), {"password-file": "p"})
+        self.assertEqual(inherited(of_listener, {"names": ("n",)}), of_listener)
 
-    def test_too_many(self) -> None:
-        """There are as many places as words."""
-        self.refused("ssl", tuple("123456789"), {}, "'9' has no name; write it as word=value")
+    def test_one_key_for_all(self) -> None:
+        """A key that stands without a certificate is the hosts' own."""
+        self.assertEqual(inherited({"private-key": ("k",)}, {"certificate": ("b",)}), {"private-key": ("k",)})
 
-    def test_wrong_value(self) -> None:
-        """The word of a wrong value is told."""
-        self.refused("ssl", ("http",), {}, "port: 'http' is not a port; expected a number from 0 to 65535")
-        self.refused("ssl", ("1",), {"backlog": "0"}, "backlog: '0' is not a number; expected a whole number from 1 on")
+    def test_off(self) -> None:
+        """A host that asks for no client certificate has no use for the listener's rules."""
+        of_listener = {"client-ca": ("ca",), "crl": ("c",), "allow": ("all",), "deny": ("cn=x",), "profile": "old"}
+        self.assertEqual(inherited(of_listener, {"client-auth": "off"}), {"profile": "old"})
+
+    def test_passed_on(self) -> None:
+        """A host that does not decrypt has no TLS of its own."""
+        of_listener = {"certificate": ("a",), "client-ca": ("ca",), "alpn": ("h2",), "handler": "echo"}
+        self.assertEqual(inherited(of_listener, {"handler": "passthrough:tcp:b:1"}), {"alpn": ("h2",)})
+        of_listener["handler"] = "passthrough:tcp:b:1"
+        self.assertEqual(inherited(of_listener, {}), {"alpn": ("h2",), "handler": "passthrough:tcp:b:1"})
+        self.assertEqual(
+            inherited(of_listener, {"handler": "echo"}), {k: v for k, v in of_listener.items() if k != "handler"}
+        )
+
+
+class ListenerTests(SynchronousTestCase):
+    """What is said of one listener."""
+
+    def refused(self, said: dict[str, Any], hosts: tuple[HostSettings, ...], line: str) -> None:
+        """Assert that this contradicts itself, in these words."""
+        with self.assertRaises(ConfigurationError) as caught:
+            ListenerSettings.of("mytls:1", said, {}, hosts)
+        self.assertEqual(str(caught.exception), line)
+
+    def test_defaults_need_not_fit(self) -> None:
+        """Where hosts are named, the listener's own values are only their defaults."""
+        made = ListenerSettings.of("mytls:1", {"allow": ("all",)}, {}, (HostSettings(),))
+        self.assertEqual(made.base.allow, ("all",))
+
+    def test_the_only_host(self) -> None:
+        """Where none is named, they are a host's, and so they are for those of a folder."""
+        line = "allow=all: of no use while client-auth is off; say required or optional"
+        self.refused({"allow": ("all",)}, (), line)
+        self.refused({"allow": ("all",), "hosts": "folder"}, (HostSettings(),), line)
+
+    def test_names_of_a_host(self) -> None:
+        """Names are one host's."""
+        self.refused({"names": ("a",)}, (HostSettings(),), "names=a: belongs in [[listener.host]]")
+        self.assertEqual(ListenerSettings.of("mytls:1", {"names": ("a",)}, {}).base.names, ("a",))
+
+    def test_certificate_beside_a_folder(self) -> None:
+        """A certificate that nobody would show is an error; a default of named hosts is none."""
+        trouble = "of no use with hosts, whose folder has the certificates"
+        for key in ("certificate", "private-key", "names", "ocsp", "extra-cert-chain"):
+            self.refused({key: ("a",), "hosts": "folder"}, (), f"{key}=a: {trouble}")
+        ListenerSettings.of("mytls:1", {"certificate": ("a",), "hosts": "folder"}, {}, (HostSettings(),))
+
+    def test_as_written(self) -> None:
+        """A place is told as the user has said it."""
+        wrote = {"endpoint": "mytls.toml:2: endpoint"}
+        self.assertEqual(ListenerSettings("mytls:1").as_written(), "--endpoint mytls:1")
+        self.assertEqual(ListenerSettings("mytls:1", wrote=wrote).as_written(), "mytls.toml:2: endpoint=mytls:1")
+
+
+class SettingsTests(SynchronousTestCase):
+    """All that is said."""
+
+    def test_values(self) -> None:
+        """Values of the whole service have their words."""
+        said = {
+            "deadlines-close": 3.0,
+            "limits-max-threads": 7,
+            "reload-interval": 0.0,
+            "log-quiet": ("refusals",),
+            "keylog": "k.log",
+        }
+        self.assertEqual(
+            Settings.of((), said),
+            Settings((), Deadlines(close=3.0), Limits(max_threads=7), 0.0, ("refusals",), "k.log"),
+        )
+
+    def test_merged(self) -> None:
+        """What is said last wins, key by key; the rest stays."""
+        listeners = (ListenerSettings("mytls:1"),)
+        first = Settings.of(listeners, {"deadlines-close": 3.0, "deadlines-connect": 4.0, "keylog": "k.log"})
+        self.assertEqual(
+            first.merged({"deadlines-close": 9.0, "reload-interval": 1.0}),
+            Settings(listeners, Deadlines(close=9.0, connect=4.0), reload_interval=1.0, keylog="k.log"),
+        )
+        self.assertEqual(first.merged({}), first)

@@ -20,9 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
 from mytls.sockets import AT_ONCE, TCPServer, UNIXServer, write_at_once
-from mytls.tls.contexts import server_options
 from tests.files import folder
-from tests.memory import Producer, Recorder, client_context, key_pair
+from tests.memory import Producer, Recorder, client_context, tls_options
 
 
 class IdleReactor(Clock):
@@ -297,7 +296,7 @@ class StartTLSTests(Case):
             transport.protocol = protocol
             protocol.makeConnection(transport)
             recorder = protocol
-        transport.startTLS(server_options(key_pair()))
+        transport.startTLS(tls_options())
         client = SSL.Connection(client_context())
         client.set_connect_state()
         return transport, theirs, recorder, client
@@ -360,7 +359,7 @@ class StartTLSTests(Case):
 
         producer = Producer()
         transport.registerProducer(producer, True)
-        transport.startTLS(server_options(key_pair()))
+        transport.startTLS(tls_options())
         self.assertIsNot(transport.producer, producer)
         transport.connectionLost(Failure(ConnectionLost()))
         self.assertEqual(producer.asked, ["stop"])

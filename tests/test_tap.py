@@ -183,7 +183,7 @@ class ErrorTests(OptionsTests):
         """The nearest option is told."""
         self.assertEqual(self.error("--endpiont", "x"), "unknown option --endpiont; did you mean '--endpoint'?")
         self.assertEqual(self.error("--handle-r", "x"), "unknown option --handle-r; did you mean '--handler'?")
-        self.assertRegex(self.error("-z"), "^unknown option -z; expected one of: --endpoint, --handler, ")
+        self.assertEqual(self.error("-z"), "unknown option -z; --help lists them")
 
     def test_no_value(self) -> None:
         """An option that needs a value says so."""
@@ -219,7 +219,7 @@ class ErrorTests(OptionsTests):
             ("ssl:8443:privateKey=none.pem", "privateKey=none.pem: no such file"),
             (
                 "ssl:8443:privateKey=localhost.pem",
-                "privateKey=localhost.pem: not a PEM private key: there is no private",
+                "privateKey=localhost.pem: there is no private key in it; expected PEM or PKCS#12",
             ),
             ("ssl:8443:privateKey=localhost.key:certKey=.", "certKey=.: cannot be read: Is a directory"),
             ("mytls:8443:privatKey=x", "privatKey= is no word of mytls:; did you mean 'privateKey'?"),

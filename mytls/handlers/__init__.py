@@ -17,11 +17,12 @@ from mytls.errors import ConfigurationError, nearest
 from mytls.handlers.builtin import discard, echo
 from mytls.handlers.callback import call
 from mytls.handlers.factory import factory
+from mytls.handlers.proxy import passthrough, proxy
 from mytls.handlers.stream import serve
 from mytls.interfaces import IHandlerParser
-from mytls.settings import Limits
+from mytls.settings import Settings
 
-_Parse = Callable[[Any, str, Limits], IProtocolFactory]
+_Parse = Callable[[Any, str, Settings], IProtocolFactory]
 
 #: The prefixes of our own, and what each expects behind the colon.
 BUILT_IN: dict[str, tuple[_Parse, str]] = {
@@ -30,25 +31,32 @@ BUILT_IN: dict[str, tuple[_Parse, str]] = {
     "call": (call, "call:package.module:function"),
     "serve": (serve, "serve:package.module:function"),
     "factory": (factory, "factory:package.module:Name"),
+    "proxy": (proxy, "proxy:ENDPOINT"),
+    "passthrough": (passthrough, "passthrough:ENDPOINT"),
 }
 
 
-def handler_from_string(reactor: Any, description: str, limits: Limits | None = None) -> IProtocolFactory:
+def handler_from_string(
+    reactor: Any, description: str, settings: Settings | None = None, *, wrote: str = "--handler"
+) -> IProtocolFactory:
     """
     The factory that a handler string asks for.
 
     @param reactor: the reactor that it will run on
     @param description: such as `call:app:do_something`
+    @param settings: the limits and deadlines that hold for it
+    @param wrote: how the user wrote the key, for errors
     @raise ConfigurationError: one line, which names what was wrong
     """
     prefix, _, argument = description.partition(":")
     try:
         if prefix in BUILT_IN:
             parse, _ = BUILT_IN[prefix]
-            return parse(reactor, argument, limits or Limits())
+            return parse(reactor, argument, settings or Settings())
         return _of_plugin(reactor, prefix, argument)
     except ConfigurationError as error:
-        raise ConfigurationError(f"--handler {description}: {error}") from None
+        between = " " if wrote.startswith("--") else "="
+        raise ConfigurationError(f"{wrote}{between}{description}: {error}") from None
 
 
 def _of_plugin(reactor: Any, prefix: str, argument: str) -> IProtocolFactory:

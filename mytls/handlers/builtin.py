@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from mytls.errors import ConfigurationError
-from mytls.settings import Limits
+from mytls.settings import Settings
 
 
 @implementer(IHalfCloseableProtocol)
@@ -51,12 +51,12 @@ class DiscardFactory(Factory):
     noisy = False
 
 
-def echo(reactor: Any, argument: str, limits: Limits) -> IProtocolFactory:
+def echo(reactor: Any, argument: str, settings: Settings) -> IProtocolFactory:
     """The handler `echo`."""
     return _without_argument(EchoFactory, argument)
 
 
-def discard(reactor: Any, argument: str, limits: Limits) -> IProtocolFactory:
+def discard(reactor: Any, argument: str, settings: Settings) -> IProtocolFactory:
     """The handler `discard`."""
     return _without_argument(DiscardFactory, argument)
 

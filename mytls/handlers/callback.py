@@ -23,7 +23,7 @@ from mytls.handlers.awaitable import AsyncStream
 from mytls.handlers.connstream import Connstream, check_how, recv_size, send_buffer, would_wait
 from mytls.handlers.load import load
 from mytls.handlers.stream import CoroutineFactory, handler_failed, is_coroutine_function
-from mytls.settings import Limits
+from mytls.settings import Settings
 
 _log = Logger()
 
@@ -33,7 +33,7 @@ SLOW_CALL = 0.5
 PIECE = 64 * 1024
 
 
-def call(reactor: Any, argument: str, limits: Limits) -> IProtocolFactory:
+def call(reactor: Any, argument: str, settings: Settings) -> IProtocolFactory:
     """The handler `call:`."""
     function = load(argument, "call:package.module:function")
     if not callable(function):

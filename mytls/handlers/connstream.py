@@ -28,7 +28,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from mytls.peer import Peer
-from mytls.tls.certificates import as_ssl_dict
+from mytls.tls.ssldict import as_ssl_dict
 
 Operation = Literal["read", "write"]
 

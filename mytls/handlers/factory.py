@@ -9,10 +9,10 @@ from twisted.internet.protocol import Factory
 
 from mytls.errors import ConfigurationError
 from mytls.handlers.load import load
-from mytls.settings import Limits
+from mytls.settings import Settings
 
 
-def factory(reactor: Any, argument: str, limits: Limits) -> IProtocolFactory:
+def factory(reactor: Any, argument: str, settings: Settings) -> IProtocolFactory:
     """The handler `factory:`: a factory, a class or callable that makes one, or a protocol class."""
     found: Any = load(argument, "factory:package.module:Name")
     if IProtocolFactory.providedBy(found):

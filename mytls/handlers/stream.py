@@ -28,19 +28,19 @@ from mytls.handlers.connstream import failed
 from mytls.handlers.load import load
 from mytls.handlers.threads import Threads
 from mytls.interfaces import IDrainable
-from mytls.settings import Limits
+from mytls.settings import Settings
 
 _log = Logger()
 
 
-def serve(reactor: Any, argument: str, limits: Limits) -> IProtocolFactory:
+def serve(reactor: Any, argument: str, settings: Settings) -> IProtocolFactory:
     """The handler `serve:`."""
     function = load(argument, "serve:package.module:function")
     if not callable(function):
         raise ConfigurationError(f"expected a function, not {type(function).__name__}")
     if is_coroutine_function(function):
         return CoroutineFactory(reactor, function)
-    return ThreadFactory(reactor, function, limits.max_threads)
+    return ThreadFactory(reactor, function, settings.limits.max_threads)
 
 
 def is_coroutine_function(function: Any) -> bool:

@@ -1,242 +1,301 @@
-"""Files in; certificate, key and chain out. PEM is parsed by `cryptography`; a wrong file is one line of text."""
+"""Files in; certificate, key and chain out. A wrong file is one line of text."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+import hashlib
+from collections.abc import Iterable, Sequence
 
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from mytls.errors import ConfigurationError
+from mytls.errors import ConfigurationError, one_line
+from mytls.names import host_name
+from mytls.settings import HostSettings
+from mytls.tls import advice
+from mytls.tls.chains import Pool, chain_of, is_authority, key_of, self_signed, spki
+from mytls.tls.contents import Parts, PrivateKey, kind_of, parts_of, shown
+from mytls.tls.files import Files
+from mytls.tls.files import read as read
+from mytls.tls.passwords import Password, password_of
+from mytls.tls.staples import staples
+from mytls.tls.trust import client_trust
 
 
 @attrs.frozen
 class KeyPair:
     """
-    A private key, the certificate that it fits, and the rest of the chain as it is sent.
+    A private key, the certificate that it fits, and what is sent with it.
 
-    A wrong one cannot exist: L{from_files} refuses it.
+    @ivar chain: the rest of the chain, as it is sent
+    @ivar source: the file with the certificate
+    @ivar staple: an OCSP response that says that it is good, DER, or None
+    @ivar open_end: the end of the chain, where its issuer was not found; None where it leads to a root
+    @ivar notes: what was noticed while it was read, a sentence each
     """
 
     key: PrivateKeyTypes = attrs.field(repr=False)
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...] = ()
+    source: str = ""
+    staple: bytes | None = attrs.field(default=None, repr=False)
+    open_end: x509.Certificate | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_files(cls, private_key: str, certificate: str, extra_chain: str | None = None) -> KeyPair:
         """
-        Load a PEM key and the PEM certificates that go with it.
+        The pair of a PEM key and the PEM certificates that go with it, as of an endpoint string.
 
-        @param private_key: the path of the key; the file may hold more
-        @param certificate: the path of the certificate, with its chain or without; may be the key's file
-        @param extra_chain: the path of further certificates to send
-        @raise ConfigurationError: one line, which names the key word of the endpoint string and the file
+        @raise ConfigurationError: one line, which names the word of the endpoint string and the file
         """
-        key = _load_key(private_key)
-        certificates = _load_certificates(certificate, "certKey")
-        fitting = [each for each in certificates if _same_key(each, key)]
-        if not fitting:
-            raise ConfigurationError(
-                f"privateKey={private_key}: the key does not fit the certificate in certKey={certificate}"
-            )
-        leaf = fitting[0]
-        extra = _load_certificates(extra_chain, "extraCertChain") if extra_chain else []
-        return cls(key, leaf, tuple(each for each in certificates + extra if each != leaf))
+        wrote = {"private-key": "privateKey", "certificate": "certKey", "extra-cert-chain": "extraCertChain"}
+        extra = () if extra_chain is None else (extra_chain,)
+        settings = HostSettings(
+            certificate=(certificate,), private_key=(private_key,), extra_cert_chain=extra, wrote=wrote
+        )
+        return key_pairs(settings, Files())[0]
 
-    def expiry_warning(self, now: datetime.datetime) -> str | None:
-        """A sentence where the certificate is not valid at C{now}, or None."""
-        if now > self.certificate.not_valid_after_utc:
-            return f"the certificate has expired on {self.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-        if now < self.certificate.not_valid_before_utc:
-            return f"the certificate is valid from {self.certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on"
-        return None
+    @property
+    def names(self) -> tuple[str, ...]:
+        """
+        The server names that it is for, in the spelling of L{mytls.names}: the dNSNames, or the common name where there
+        is none (RFC 9525 section 6.3 knows dNSNames alone, old private CAs do not).
+        """
+        names = _alternative_names(self.certificate)
+        written = [] if names is None else names.get_values_for_type(x509.DNSName)
+        common = self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return tuple(dict.fromkeys(_spelled(written or [str(each.value) for each in common])))
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over all that is served: pairs that are the same to clients have the same."""
+        together = hashlib.sha256()
+        key = self.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        sent = (each.public_bytes(Encoding.DER) for each in (self.certificate, *self.chain))
+        for each in (key, self.staple or b"", *sent):
+            together.update(len(each).to_bytes(8, "big") + each)
+        return together.digest()
+
+    def warnings(self, now: datetime.datetime) -> tuple[str, ...]:
+        """What an operator should do about it, a sentence each."""
+        found = [*advice.of_dates(self.certificate, now)]
+        if self.open_end is not None:
+            found += advice.of_chain(self.open_end, self.source)
+        found += advice.of_strength(self.certificate)
+        if not self.names and not _addresses(self.certificate):
+            found.append("the certificate has no name that a client could ask for: make one with a dNSName")
+        return (*map(one_line, found), *map(one_line, self.notes))
 
 
-def read_file(path: str, word: str) -> bytes:
+@attrs.frozen
+class Fit:
     """
-    The content of a file that the configuration names.
+    A key and a certificate that fit.
 
-    @param path: as the user wrote it
-    @param word: the key that names it, for the error
-    @raise ConfigurationError: there is no such file, or it cannot be read
+    @ivar paths: the files with the certificate; the one with most certificates first
+    @ivar key_path: the file with the key
     """
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ConfigurationError(f"{word}={path}: no such file") from None
-    except OSError as error:
-        raise ConfigurationError(f"{word}={path}: cannot be read: {error.strerror}") from None
+
+    key: PrivateKey = attrs.field(repr=False)
+    certificate: x509.Certificate
+    paths: tuple[str, ...]
+    key_path: str
 
 
-def _load_key(path: str) -> PrivateKeyTypes:
-    pem = read_file(path, "privateKey")
-    try:
-        return load_pem_private_key(pem, password=None)
-    except TypeError:
-        raise ConfigurationError(
-            f"privateKey={path}: the key is encrypted and mytls asks no terminal for a password; "
-            "decrypt it with: openssl pkey -in ENCRYPTED -out PLAIN"
-        ) from None
-    except Exception as error:  # the library's own exceptions have no common base
-        what = "there is no private key in it" if b"PRIVATE KEY" not in pem else f"the key cannot be used: {error}"
-        raise ConfigurationError(f"privateKey={path}: not a PEM private key: {_one_line(what)}") from None
-
-
-def _load_certificates(path: str, word: str) -> list[x509.Certificate]:
-    pem = read_file(path, word)
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
-        what = "there is no certificate in it" if b"CERTIFICATE" not in pem else f"{error}"
-        raise ConfigurationError(f"{word}={path}: not a PEM certificate: {_one_line(what)}") from None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:150]
-
-
-def _same_key(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
-    return _spki(certificate.public_key()) == _spki(key.public_key())
-
-
-def _spki(public_key: Any) -> bytes:
-    der: bytes = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return der
-
-
-def as_ssl_dict(certificate: x509.Certificate) -> dict[str, Any]:
+def key_pairs(settings: HostSettings, files: Files) -> tuple[KeyPair, ...]:
     """
-    A certificate in the shape of C{ssl.SSLSocket.getpeercert()}.
+    The pairs of a host, one for each kind of key, in the order of their certificates.
 
-    @see: U{https://docs.python.org/3/library/ssl.html#ssl.SSLSocket.getpeercert}
+    @raise ConfigurationError: one line, which names the key as the user wrote it, and the file
     """
-    extensions = _extensions(certificate)
-    found: dict[str, Any] = {
-        "subject": _name(certificate.subject),
-        "issuer": _name(certificate.issuer),
-        "version": certificate.version.value + 1,
-        "serialNumber": _even_hex(certificate.serial_number),
-        "notBefore": _ssl_date(certificate.not_valid_before_utc),
-        "notAfter": _ssl_date(certificate.not_valid_after_utc),
-    }
-    names = extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
-    if names is not None:
-        found["subjectAltName"] = tuple(_general_name(each) for each in names)
-    access = extensions.get(ExtensionOID.AUTHORITY_INFORMATION_ACCESS, ())
-    for key, method in (
-        ("OCSP", AuthorityInformationAccessOID.OCSP),
-        ("caIssuers", AuthorityInformationAccessOID.CA_ISSUERS),
-    ):
-        places = _uris(each.access_location for each in access if each.access_method == method)
-        if places:
-            found[key] = places
-    points = extensions.get(ExtensionOID.CRL_DISTRIBUTION_POINTS, ())
-    lists = _uris(name for point in points for name in point.full_name or ())
-    if lists:
-        found["crlDistributionPoints"] = lists
+    found = _all_parts(settings, files)
+    of_certificates = [each for each in found if each.path in (settings.certificate or settings.private_key)]
+    own = fits(found, of_certificates)
+    _refuse_unfit_keys(settings, found, own)
+    _refuse_same_kinds(settings, own)
+    extra = _extra_chain(settings, files)
+    pool = Pool((*(each for parts in of_certificates for each in parts.certificates), *extra))
+    paths = {fit.certificate: chain_of(fit.certificate, pool) for fit in own}
+    _refuse_keyless(settings, of_certificates, paths)
+    chains = {leaf: (*path, *_rest(leaf, of_certificates, extra, paths)) for leaf, path in paths.items()}
+    return made(settings, [(fit, paths[fit.certificate], chains[fit.certificate]) for fit in own], files)
+
+
+def fits(of_keys: Iterable[Parts], of_certificates: Iterable[Parts]) -> list[Fit]:
+    """Which certificate is for which key, each certificate once."""
+    keys = {spki(key.public_key()): (key, parts.path) for parts in reversed([*of_keys]) for key in parts.keys}
+    places: dict[x509.Certificate, list[Parts]] = {}
+    for parts in of_certificates:
+        for each in dict.fromkeys(parts.certificates):
+            places.setdefault(each, []).append(parts)
+    found = []
+    for certificate, inside in places.items():
+        key = keys.get(key_of(certificate) or b"")
+        if key is not None:
+            fullest_first = sorted(inside, key=lambda parts: -len(parts.certificates))
+            found.append(Fit(key[0], certificate, tuple(parts.path for parts in fullest_first), key[1]))
     return found
 
 
-def _extensions(certificate: x509.Certificate) -> dict[x509.ObjectIdentifier, Any]:
+def made(
+    settings: HostSettings,
+    own: Sequence[tuple[Fit, Sequence[x509.Certificate], tuple[x509.Certificate, ...]]],
+    files: Files,
+) -> tuple[KeyPair, ...]:
+    """
+    The pairs of these fits.
+
+    @param own: each with its path upwards and with what is sent
+    @raise ConfigurationError: an OCSP response, or a client CA, that is of no use
+    """
+    clients = client_trust(settings, files)
+    anchors = Pool(each for each in (() if clients is None else clients.authorities) if self_signed(each))
+    answers = staples(settings, [(fit.certificate, fit.paths) for fit, _, _ in own], files)
+    pairs = []
+    for (fit, path, sent), staple in zip(own, answers, strict=True):
+        top = path[-1] if path else fit.certificate
+        known = self_signed(top) or anchors.issuers(top)
+        notes = (*advice.of_key_file(fit.key_path, files.mode(fit.key_path)), *staple.notes)
+        pairs.append(
+            KeyPair(fit.key, fit.certificate, sent, fit.paths[0], staple.response, None if known else top, notes)
+        )
+    return tuple(pairs)
+
+
+def _all_parts(settings: HostSettings, files: Files) -> list[Parts]:
+    """What is in the files of both keys; each has what it is named for."""
+    password = password_of(settings, files)
+    certificates = settings.certificate or settings.private_key
+    keys = settings.private_key or settings.certificate
+    if not certificates:
+        raise ConfigurationError(
+            f"{settings.wrote.get('certificate', 'certificate')}: missing; say the certificate's file"
+        )
+    found = []
+    for path in dict.fromkeys((*certificates, *keys)):
+        word = _word(settings, path)
+        content = read(settings, word, path, files)
+        try:
+            parts = parts_of(path, content, password, keys=path in keys) or Parts(path)
+        except ConfigurationError as error:
+            raise settings.wrong(word, path, str(error)) from None
+        found.append(parts)
+    _refuse_empty(settings, found, certificates, keys)
+    return found
+
+
+def _word(settings: HostSettings, path: str) -> str:
+    return "certificate" if path in settings.certificate else "private-key"
+
+
+def _refuse_empty(
+    settings: HostSettings, found: Sequence[Parts], certificates: Sequence[str], keys: Sequence[str]
+) -> None:
+    """Where both keys are said, each file has what its key says; where one is, all together have both."""
+    by_path = {parts.path: parts for parts in found}
+    both = bool(settings.certificate and settings.private_key)
+    for word, paths, what in (("private-key", keys, "private key"), ("certificate", certificates, "certificate")):
+        empty = [
+            path for path in paths if not (by_path[path].keys if what == "private key" else by_path[path].certificates)
+        ]
+        if empty and (both or len(empty) == len(paths)):
+            word = word if both else _word(settings, empty[0])
+            raise settings.wrong(word, empty[0], f"there is no {what} in it; expected PEM or PKCS#12")
+    for parts in found:
+        if not parts.keys and not parts.certificates:
+            word = _word(settings, parts.path)
+            raise settings.wrong(word, parts.path, "there is neither a certificate nor a private key in it")
+
+
+def _refuse_unfit_keys(settings: HostSettings, found: Iterable[Parts], own: Iterable[Fit]) -> None:
+    fitting = {spki(fit.key.public_key()) for fit in own}
+    word = "certificate" if settings.certificate else "private-key"
+    place = f"{settings.wrote.get(word, word)}={', '.join(settings.certificate or settings.private_key)}"
+    for parts in found:
+        if any(spki(key.public_key()) not in fitting for key in parts.keys):
+            word = "private-key" if parts.path in settings.private_key else "certificate"
+            raise settings.wrong(word, parts.path, f"the key does not fit the certificate in {place}")
+
+
+def _refuse_same_kinds(settings: HostSettings, own: Iterable[Fit]) -> None:
+    taken: dict[str, Fit] = {}
+    for fit in own:
+        kind = kind_of(fit.key)
+        other = taken.setdefault(kind, fit)
+        if other is not fit:
+            raise settings.wrong(
+                _word(settings, fit.paths[0]),
+                fit.paths[0],
+                f"{_described(fit.certificate)} has an {kind} key, as {_described(other.certificate)} in "
+                f"{other.paths[0]}; a host has one certificate for each kind of key, so leave one out",
+            )
+
+
+def _refuse_keyless(
+    settings: HostSettings, found: Iterable[Parts], paths: dict[x509.Certificate, tuple[x509.Certificate, ...]]
+) -> None:
+    """A certificate that is of no chain and issues nobody is one whose key was forgotten."""
+    used = {*paths, *(each for path in paths.values() for each in path)}
+    for parts in found:
+        for each in parts.certificates:
+            if each not in used and not is_authority(each):
+                word = _word(settings, parts.path)
+                raise settings.wrong(
+                    word, parts.path, f"no private key fits {_described(each)}; add its key to private-key"
+                )
+
+
+def _rest(
+    leaf: x509.Certificate,
+    found: Iterable[Parts],
+    extra: Iterable[x509.Certificate],
+    paths: dict[x509.Certificate, tuple[x509.Certificate, ...]],
+) -> list[x509.Certificate]:
+    """What the user wants sent besides the path, as cross-signed certificates; but nothing of another key's."""
+    placed = {*paths, *(each for path in paths.values() for each in path)}
+    near = [
+        parts.certificates for parts in found if leaf in parts.certificates or not paths.keys() & {*parts.certificates}
+    ]
+    return [each for each in dict.fromkeys((*(one for some in near for one in some), *extra)) if each not in placed]
+
+
+def _extra_chain(settings: HostSettings, files: Files) -> list[x509.Certificate]:
+    found: list[x509.Certificate] = []
+    for path in settings.extra_cert_chain:
+        content = read(settings, "extra-cert-chain", path, files)
+        try:
+            parts = parts_of(path, content, Password(), keys=False)
+        except ConfigurationError as error:
+            raise settings.wrong("extra-cert-chain", path, str(error)) from None
+        if parts is None or not parts.certificates:
+            raise settings.wrong("extra-cert-chain", path, "there is no certificate in it; expected PEM")
+        found.extend(parts.certificates)
+    return found
+
+
+def _described(certificate: x509.Certificate) -> str:
+    return f"the certificate {shown(certificate.subject)} (serial {certificate.serial_number:X})"
+
+
+def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
     try:
-        return {each.oid: each.value for each in certificate.extensions}
-    except ValueError:  # a certificate with an extension that does not parse still has a subject
-        return {}
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return None
 
 
-#: OpenSSL's long names (`openssl list -objects`), which the ssl module uses, by object identifier.
-_LONG_NAMES = {
-    NameOID.COMMON_NAME: "commonName",
-    NameOID.COUNTRY_NAME: "countryName",
-    NameOID.LOCALITY_NAME: "localityName",
-    NameOID.STATE_OR_PROVINCE_NAME: "stateOrProvinceName",
-    NameOID.STREET_ADDRESS: "streetAddress",
-    NameOID.ORGANIZATION_NAME: "organizationName",
-    NameOID.ORGANIZATIONAL_UNIT_NAME: "organizationalUnitName",
-    NameOID.SERIAL_NUMBER: "serialNumber",
-    NameOID.SURNAME: "surname",
-    NameOID.GIVEN_NAME: "givenName",
-    NameOID.TITLE: "title",
-    NameOID.DOMAIN_COMPONENT: "domainComponent",
-    NameOID.EMAIL_ADDRESS: "emailAddress",
-    NameOID.USER_ID: "userId",
-    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
-    NameOID.INITIALS: "initials",
-    NameOID.GENERATION_QUALIFIER: "generationQualifier",
-    NameOID.X500_UNIQUE_IDENTIFIER: "x500UniqueIdentifier",
-    NameOID.DN_QUALIFIER: "dnQualifier",
-    NameOID.PSEUDONYM: "pseudonym",
-    NameOID.JURISDICTION_COUNTRY_NAME: "jurisdictionCountryName",
-    NameOID.JURISDICTION_LOCALITY_NAME: "jurisdictionLocalityName",
-    NameOID.JURISDICTION_STATE_OR_PROVINCE_NAME: "jurisdictionStateOrProvinceName",
-    NameOID.BUSINESS_CATEGORY: "businessCategory",
-    NameOID.POSTAL_ADDRESS: "postalAddress",
-    NameOID.POSTAL_CODE: "postalCode",
-    NameOID.UNSTRUCTURED_NAME: "unstructuredName",
-    NameOID.INN: "INN",
-    NameOID.OGRN: "OGRN",
-    NameOID.SNILS: "SNILS",
-}
+def _addresses(certificate: x509.Certificate) -> bool:
+    names = _alternative_names(certificate)
+    return names is not None and bool(names.get_values_for_type(x509.IPAddress))
 
 
-def _name(name: x509.Name) -> tuple[tuple[tuple[str, str], ...], ...]:
-    return tuple(tuple((_long_name(each.oid), _text(each.value)) for each in rdn) for rdn in name.rdns)
-
-
-def _long_name(oid: x509.ObjectIdentifier) -> str:
-    return _LONG_NAMES.get(oid, oid.dotted_string)
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("latin-1")
-
-
-def _general_name(name: x509.GeneralName) -> tuple[str, Any]:
-    match name:
-        case x509.DNSName():
-            return ("DNS", name.value)
-        case x509.RFC822Name():
-            return ("email", name.value)
-        case x509.UniformResourceIdentifier():
-            return ("URI", name.value)
-        case x509.IPAddress():
-            return ("IP Address", _openssl_ip(name))
-        case x509.DirectoryName():
-            return ("DirName", _name(name.value))
-        case x509.RegisteredID():
-            return ("Registered ID", _long_name(name.value))
-        case _:
-            return ("othername", "<unsupported>")
-
-
-def _openssl_ip(name: x509.IPAddress) -> str:
-    """OpenSSL writes an IPv6 address as eight groups in upper case, without `::`."""
-    packed: bytes = name.value.packed if hasattr(name.value, "packed") else b""
-    if len(packed) != 16:
-        return str(name.value)
-    return ":".join(f"{int.from_bytes(packed[i : i + 2], 'big'):X}" for i in range(0, 16, 2))
-
-
-def _uris(names: Iterable[x509.GeneralName]) -> tuple[str, ...]:
-    return tuple(name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))
-
-
-def _even_hex(number: int) -> str:
-    digits = f"{number:X}"
-    return digits if len(digits) % 2 == 0 else f"0{digits}"
-
-
-def _ssl_date(moment: datetime.datetime) -> str:
-    """RFC 5280's times as C{ASN1_TIME_print} writes them: `Jan  5 09:34:43 2018 GMT`."""
-    month = _MONTHS[moment.month - 1]
-    return f"{month} {moment.day:2d} {moment:%H:%M:%S} {moment.year} GMT"
-
-
-#: As OpenSSL writes them; C{strftime}'s are those of the locale.
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+def _spelled(names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        try:
+            yield host_name(name)
+        except ConfigurationError:  # an old certificate's name that nobody can ask for
+            continue

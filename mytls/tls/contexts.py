@@ -1,8 +1,8 @@
 """
 Settings in, OpenSSL contexts out; and whatever makes connections for Twisted's TLS makes them for ours.
 
-Every context is made by Twisted's C{CertificateOptions}. Three things are then set right on it through
-pyOpenSSL's public interface:
+Every context is made by Twisted's C{CertificateOptions}, and is then set right through pyOpenSSL's public interface
+before its first use. Of those that users bring:
 
  - ALPN. Twisted's callback answers an empty name where nothing matches, and OpenSSL ends the handshake with
    internal_error, so a server without a list refuses every client that has one. RFC 7301 section 3.2 wants the
@@ -10,66 +10,117 @@ pyOpenSSL's public interface:
  - The server name is acknowledged, so that a TLS 1.2 session remembers the name that it was made for and the name
    that OpenSSL saw can be compared with the name that the host was chosen by.
  - A write is one call, not one per record.
+
+Of those that settings ask for also the certificates, since Twisted's way has one chain for all keys, and OpenSSL's
+security level has to be known before it sees a key; and the verification of clients, which says why it has refused.
+A session resumes in the context that made it and in no other: each has ticket keys and a session id context of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import datetime
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
+import attrs
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 from OpenSSL import SSL
+from OpenSSL.crypto import X509, X509StoreFlags
 from twisted.internet.interfaces import (
     IOpenSSLContextFactory,
     IOpenSSLServerConnectionCreator,
     IProtocolNegotiationFactory,
 )
-from twisted.internet.ssl import CertificateOptions, DiffieHellmanParameters, TLSVersion
-from twisted.python.filepath import FilePath
+from twisted.internet.ssl import CertificateOptions, TLSVersion
 
-from mytls.errors import ConfigurationError, nearest
-from mytls.tls.certificates import KeyPair, read_file
+from mytls.settings import HostSettings
+from mytls.tls.certificates import KeyPair
+from mytls.tls.files import Files, read
+from mytls.tls.profiles import Profile, apply_to, profile_of
+
+if TYPE_CHECKING:
+    from mytls.tls.trust import ClientTrust
 
 #: What makes an C{OpenSSL.SSL.Connection} for a transport of ours.
 ConnectionMaker = Callable[[Any], SSL.Connection]
 
-_PARTIAL_WRITE = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and does not export
+#: Seconds for which a client may resume a session (RFC 8446 section 4.6.1 allows seven days).
+SESSION_LIFETIME = 7200
 
-#: The values of `sslmethod`: names of C{OpenSSL.SSL}, as in Twisted's C{ssl:}, and the versions that they mean.
-METHODS: dict[str, dict[str, Any]] = {
-    "TLS_METHOD": {},
-    "TLS_SERVER_METHOD": {},
-    "SSLv23_METHOD": {},
-    "TLSv1_2_METHOD": {"lowerMaximumSecurityTo": TLSVersion.TLSv1_2},
-}
-_OLD_METHODS = ("SSLv2_METHOD", "SSLv3_METHOD", "TLSv1_METHOD", "TLSv1_1_METHOD")
+_PARTIAL_WRITE = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and does not export
+_NO_AUTO_CHAIN = 8  # SSL_MODE_NO_AUTO_CHAIN: no CA of the clients' is sent as if it were of our chain
+
+_DESCRIPTORS = Path("/proc/self/fd")
+_VERSIONS = {"TLSv1": TLSVersion.TLSv1_0, "TLSv1.1": TLSVersion.TLSv1_1, "TLSv1.2": TLSVersion.TLSv1_2,
+             "TLSv1.3": TLSVersion.TLSv1_3}  # fmt: skip
 
 
 class NoCommonProtocol(Exception):
     """The client's ALPN list and ours have nothing in common."""
 
 
-def server_options(pair: KeyPair, method: str | None = None, dh_parameters: str | None = None) -> CertificateOptions:
+@attrs.frozen
+class Refusal:
     """
-    The options that `ssl:` and `mytls:` strings ask for: TLS 1.2 and 1.3, sessions resumed.
+    Why a client's certificate was refused.
 
-    @param method: one of L{METHODS}, or None for all versions
-    @param dh_parameters: the path of a PEM file of Diffie-Hellman parameters
-    @raise ConfigurationError: an unknown or too old method, an unusable file
+    @ivar number: OpenSSL's, one of C{OpenSSL.SSL.X509VerificationCodes}
+    @ivar depth: which certificate of the client's chain it is about; 0 is its own
+    @ivar certificate: that one
     """
-    versions = METHODS["TLS_METHOD"] if method is None else _versions(method)
-    options = CertificateOptions(
-        privateKey=pair.key,  # type: ignore[arg-type]  # cryptography's own types, which pyOpenSSL prefers
-        certificate=pair.certificate,  # type: ignore[arg-type]  # likewise
-        extraCertChain=list(pair.chain) or None,  # type: ignore[arg-type]  # likewise
-        dhParameters=_diffie_hellman(dh_parameters),
-        enableSessions=True,
-        enableSessionTickets=True,
-        **versions,
-    )
-    try:
-        prepare(options)
-    except SSL.Error as error:
-        raise ConfigurationError(f"OpenSSL does not take these settings: {_reasons(error)}") from None
+
+    number: int
+    depth: int
+    certificate: X509
+
+
+class HostOptions(CertificateOptions):
+    """The options of a host, whose context is right already."""
+
+
+def host_options(
+    settings: HostSettings,
+    pairs: Sequence[KeyPair],
+    clients: ClientTrust | None = None,
+    keylog: Callable[[bytes], object] | None = None,
+    files: Files | None = None,
+) -> CertificateOptions:
+    """
+    The options of a host, with a context of its own.
+
+    @param pairs: its keys and certificates, at most one of a kind; OpenSSL takes the one that the client can verify
+    @param clients: whose certificates it accepts; not looked at where C{client-auth} is off
+    @param keylog: is called with each line for a key log file, without its end
+    @param files: what the host's files are read through
+    @raise ConfigurationError: settings that cannot be served
+    """
+    profile = profile_of(settings, [pair.key for pair in pairs])
+    options = _bare_options(profile)
+    context = options.getContext()
+    context.set_min_proto_version(0)  # the options say which versions are served, and not the system's openssl.cnf
+    own = tuple(_protocol(settings, each) for each in settings.alpn)
+    _set_right(context, (lambda connection: own) if own else _protocols_of_handler)
+    context.set_tlsext_servername_callback(_acknowledge_name)
+    context.set_mode(_NO_AUTO_CHAIN)
+    context.set_timeout(SESSION_LIFETIME)
+    _show(context, settings, profile, pairs)
+    if settings.dh_parameters:
+        content = read(settings, "dh-parameters", settings.dh_parameters, files or Files())
+        _diffie_hellman(context, settings, content)
+    if settings.client_auth != "off":
+        _verify_clients(context, settings, clients)
+    if any(pair.staple for pair in pairs):
+        context.set_ocsp_server_callback(_staple(pairs))
+    if keylog is not None:
+        context.set_keylog_callback(_key_logger(keylog))
     return options
 
 
@@ -81,7 +132,7 @@ def connection_maker(options: object) -> ConnectionMaker:
         C{IOpenSSLContextFactory}, or has its C{getContext}
     @raise TypeError: it is none of these
     """
-    if isinstance(options, CertificateOptions):
+    if isinstance(options, CertificateOptions) and not isinstance(options, HostOptions):
         prepare(options)
     if IOpenSSLServerConnectionCreator.providedBy(options):
         return options.serverConnectionForTLS
@@ -99,21 +150,35 @@ def prepare(options: CertificateOptions) -> None:
     context = options.getContext()
     # The list has no public reader; a Twisted that keeps it elsewhere keeps its own callback.
     protocols: Any = getattr(options, "_acceptableProtocols", context)
+    own = tuple(protocols or ()) if protocols is not context else None
     try:
-        if protocols is not context:
-            context.set_alpn_select_callback(_answer_alpn(tuple(protocols or ())))
+        _set_right(context, None if own is None else lambda connection: (*_protocols_of_handler(connection), *own))
         if getattr(options, "_contextForServerName", None) is None:
             context.set_tlsext_servername_callback(_acknowledge_name)
-        context.clear_mode(_PARTIAL_WRITE)
-        context.set_options(SSL.OP_NO_RENEGOTIATION)
     except ValueError:  # pyOpenSSL's word for a context that has made a connection
         return
 
 
-def _answer_alpn(own: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]], Any]:
+def refusal_of(connection: SSL.Connection) -> Refusal | None:
+    """Why this client's certificate was refused, or None where it was not."""
+    return _refusals.get(connection)
+
+
+# --- for every context
+
+
+def _set_right(context: SSL.Context, protocols: Callable[[SSL.Connection], Sequence[bytes]] | None) -> None:
+    if protocols is not None:
+        context.set_alpn_select_callback(_answer_alpn(protocols))
+    context.clear_mode(_PARTIAL_WRITE)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
+
+
+def _answer_alpn(
+    protocols: Callable[[SSL.Connection], Sequence[bytes]],
+) -> Callable[[SSL.Connection, list[bytes]], Any]:
     def select(connection: SSL.Connection, offered: list[bytes]) -> Any:
-        handlers = IProtocolNegotiationFactory(connection.get_app_data().factory.wrappedFactory, None)
-        acceptable = (*handlers.acceptableProtocols(), *own) if handlers is not None else own
+        acceptable = protocols(connection)
         if not acceptable:
             return SSL.NO_OVERLAPPING_PROTOCOLS
         for protocol in acceptable:
@@ -124,26 +189,182 @@ def _answer_alpn(own: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]]
     return select
 
 
+def _protocols_of_handler(connection: SSL.Connection) -> tuple[bytes, ...]:
+    handlers = IProtocolNegotiationFactory(connection.get_app_data().factory.wrappedFactory, None)
+    return () if handlers is None else tuple(handlers.acceptableProtocols())
+
+
+def _protocol(settings: HostSettings, written: str) -> bytes:
+    name = written.encode()
+    if not 0 < len(name) < 256:
+        raise settings.wrong("alpn", written, "no protocol's name; it has 1 to 255 bytes (RFC 7301 section 3.1)")
+    return name
+
+
 def _acknowledge_name(connection: SSL.Connection) -> None:
     """Nothing to decide: the host was chosen before OpenSSL saw the first byte."""
 
 
-def _versions(method: str) -> dict[str, Any]:
-    if method in _OLD_METHODS:
-        raise ConfigurationError(f"sslmethod={method}: versions before TLS 1.2 are not served; leave sslmethod out")
-    if method not in METHODS:
-        raise ConfigurationError(f"sslmethod={method}: no such method{nearest(method, METHODS)}")
-    return METHODS[method]
+# --- what is served
 
 
-def _diffie_hellman(path: str | None) -> DiffieHellmanParameters | None:
-    if path is None:
-        return None
-    if b"DH PARAMETERS" not in read_file(path, "dhParameters"):
-        raise ConfigurationError(f"dhParameters={path}: there are no PEM DH PARAMETERS in it")
-    parameters: DiffieHellmanParameters = DiffieHellmanParameters.fromFile(FilePath(path))
-    return parameters
+def _bare_options(profile: Profile) -> HostOptions:
+    """Options with these versions, whose sessions are resumed."""
+    options = HostOptions(
+        insecurelyLowerMinimumTo=_VERSIONS[profile.min_version],
+        lowerMaximumSecurityTo=_VERSIONS[profile.max_version],
+        enableSessions=True,
+        enableSessionTickets=True,
+    )
+    # Twisted makes every server insist on its own order of suites, and pyOpenSSL can set options but clear none. A
+    # Twisted that keeps them elsewhere insists still, which is a matter of speed and not of security.
+    own = getattr(options, "_options", None)
+    if isinstance(own, int) and not profile.servers_order:
+        options._options = own & ~SSL.OP_CIPHER_SERVER_PREFERENCE
+    return options
+
+
+def _show(context: SSL.Context, settings: HostSettings, profile: Profile, pairs: Sequence[KeyPair]) -> None:
+    """Load the certificates; for a weak one, whose owner is warned elsewhere, with OpenSSL's security level lowered."""
+    if not pairs:
+        raise settings.wrong("certificate", "", "there is none to show")
+    for pair in pairs:
+        _refuse_weakest(settings, pair)
+    try:
+        apply_to(context, profile)
+        _load(context, settings, pairs)
+    except _TooWeak:
+        apply_to(context, profile, level=1)
+        try:
+            _load(context, settings, pairs)
+        except _TooWeak as still:
+            raise settings.wrong("certificate", still.pair.source, f"OpenSSL does not take it: {still}") from None
+
+
+class _TooWeak(Exception):
+    """OpenSSL's security level is above this."""
+
+    def __init__(self, pair: KeyPair, reasons: str) -> None:
+        super().__init__(reasons)
+        self.pair = pair
+
+
+def _load(context: SSL.Context, settings: HostSettings, pairs: Sequence[KeyPair]) -> None:
+    for pair in pairs:
+        try:
+            with _file_of(
+                b"".join(each.public_bytes(Encoding.PEM) for each in (pair.certificate, *pair.chain))
+            ) as path:
+                context.use_certificate_chain_file(path)  # the only public way to a chain for each key
+            context.use_privatekey(pair.key)  # type: ignore[arg-type]  # certificates.py lets no other kind pass
+            context.check_privatekey()
+        except SSL.Error as error:
+            reasons = _reasons(error)
+            if "too small" in reasons or "too weak" in reasons:
+                raise _TooWeak(pair, reasons) from None
+            raise settings.wrong("certificate", pair.source, f"OpenSSL does not take it: {reasons}") from None
+
+
+def _refuse_weakest(settings: HostSettings, pair: KeyPair) -> None:
+    """Below 80 bits of strength there is no level left but none at all (NIST SP 800-57 part 1, table 2)."""
+    key = pair.key
+    rsa = isinstance(key, RSAPrivateKey) and key.key_size < 1024
+    if rsa or (isinstance(key, EllipticCurvePrivateKey) and key.key_size < 160):
+        trouble = "its key is so short that it protects nothing; expected RSA with 2048 bits, or P-256"
+        raise settings.wrong("certificate", pair.source, trouble)
+
+
+def _diffie_hellman(context: SSL.Context, settings: HostSettings, content: bytes) -> None:
+    path = settings.dh_parameters
+    if b"DH PARAMETERS" not in content:
+        raise settings.wrong("dh-parameters", path, "there are no PEM DH PARAMETERS in it")
+    try:
+        with _file_of(content) as copy:
+            context.load_tmp_dh(copy)
+    except SSL.Error as error:
+        raise settings.wrong("dh-parameters", path, f"OpenSSL does not take it: {_reasons(error)}") from None
+
+
+@contextmanager
+def _file_of(content: bytes) -> Iterator[str]:
+    """The path of a file with this content, while it is needed; in memory where the system has such files."""
+    in_memory = _in_memory()
+    with open(os.memfd_create("mytls"), "wb") if in_memory else tempfile.NamedTemporaryFile(prefix="mytls-") as file:
+        file.write(content)
+        file.flush()
+        yield f"{_DESCRIPTORS}/{file.fileno()}" if in_memory else file.name
+
+
+def _in_memory() -> bool:
+    return hasattr(os, "memfd_create") and _DESCRIPTORS.exists()
 
 
 def _reasons(error: SSL.Error) -> str:
     return "; ".join(entry[-1] for entry in error.args[0]) if error.args and error.args[0] else "no reason given"
+
+
+def _key_logger(keylog: Callable[[bytes], object]) -> Callable[[SSL.Connection, bytes], None]:
+    def log(connection: SSL.Connection, line: bytes) -> None:
+        keylog(line)
+
+    return log
+
+
+# --- clients' certificates
+
+
+def _verify_clients(context: SSL.Context, settings: HostSettings, clients: ClientTrust | None) -> None:
+    """
+    Let in who shows a certificate for clients of these authorities.
+
+    Each authority is trusted by itself, an intermediate without its root too. Where there are revocation lists, the
+    client's own certificate has to have one of its issuer's that is in time; so has each CA above it, where
+    every authority's issuer has given a list.
+    """
+    if clients is None or not clients.authorities:
+        raise settings.wrong("client-auth", settings.client_auth, "no CA to verify clients with; say client-ca")
+    store = context.get_cert_store()
+    assert store is not None
+    flags = X509StoreFlags.PARTIAL_CHAIN
+    for authority in clients.authorities:
+        store.add_cert(X509.from_cryptography(authority))
+        context.add_client_ca(authority)
+    for revocation in clients.revocations:
+        store.add_crl(revocation)
+        flags |= X509StoreFlags.CRL_CHECK
+    if {each.issuer for each in clients.authorities} <= {each.issuer for each in clients.revocations}:
+        flags |= X509StoreFlags.CRL_CHECK_ALL
+    store.set_flags(flags)
+    mode = SSL.VERIFY_PEER
+    if settings.client_auth != "optional":
+        mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+    context.set_verify(mode, _note_refusal)
+    if context.get_verify_mode() != mode:
+        raise RuntimeError("OpenSSL does not verify clients")
+
+
+_refusals: WeakKeyDictionary[SSL.Connection, Refusal] = WeakKeyDictionary()
+
+
+def _note_refusal(connection: SSL.Connection, certificate: X509, number: int, depth: int, good: int) -> bool:
+    """OpenSSL's decision, as it is; its error tells nothing of why, so that is kept for whoever explains it."""
+    if not good:
+        _refusals[connection] = Refusal(number, depth, certificate)
+    return bool(good)
+
+
+# --- OCSP
+
+
+def _staple(pairs: Sequence[KeyPair]) -> Callable[[SSL.Connection, Any], bytes]:
+    """Answers a client's status_request (RFC 6066 section 8) for the certificate that it is shown."""
+    staples = {pair.certificate.public_bytes(Encoding.DER): pair.staple for pair in pairs if pair.staple}
+    ends = {staple: ocsp.load_der_ocsp_response(staple).next_update_utc for staple in staples.values()}
+
+    def answer(connection: SSL.Connection, _: Any) -> bytes:
+        shown = connection.get_certificate(as_cryptography=True)
+        staple = staples.get(shown.public_bytes(Encoding.DER), b"") if shown is not None else b""
+        end = ends.get(staple)
+        return staple if end is None or datetime.datetime.now(datetime.UTC) < end else b""
+
+    return answer

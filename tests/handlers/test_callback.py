@@ -20,7 +20,7 @@ from zope.interface import provider
 from mytls.errors import ConfigurationError
 from mytls.handlers.callback import SLOW_CALL, CallbackFactory, call
 from mytls.handlers.stream import CoroutineFactory
-from mytls.settings import Limits
+from mytls.settings import Settings
 from tests.memory import Link
 
 EBADF = (OSError, errno.EBADF)
@@ -41,7 +41,7 @@ def made(function: Any, clock: Any = None) -> Any:
     module = ModuleType("users")
     vars(module)["function"] = function
     with patch.dict(sys.modules, users=module):
-        return call(clock or Clock(), "users:function", Limits())
+        return call(clock or Clock(), "users:function", Settings())
 
 
 class CallTestCase(SynchronousTestCase):
@@ -85,7 +85,7 @@ class StringTests(SynchronousTestCase):
         with self.assertRaisesRegex(ConfigurationError, "expected a function, not str"):
             made("text")
         with self.assertRaisesRegex(ConfigurationError, "expected call:package.module:function"):
-            call(Clock(), ":", Limits())
+            call(Clock(), ":", Settings())
 
 
 class PlainFunctionTests(CallTestCase):

@@ -259,7 +259,9 @@ class UnknownTests(HandlerTests):
 
     def test_far(self) -> None:
         """Or all."""
-        self.refused("", "there is no handler ''; expected one of: echo, discard, call, serve, factory")
+        self.refused(
+            "", "there is no handler ''; expected one of: echo, discard, call, serve, factory, proxy, passthrough"
+        )
 
     def test_expected(self) -> None:
         """The table tells of each what it expects, which begins with its prefix."""

@@ -31,7 +31,7 @@ from mytls.handlers.stream import (
     read_error,
     serve,
 )
-from mytls.settings import Limits
+from mytls.settings import Limits, Settings
 from mytls.tls.tunnel import READ_SIZE
 from tests.handlers.loop import PATIENCE, Loop, ThreadTestCase
 from tests.memory import Link
@@ -53,7 +53,7 @@ class StringTests(SynchronousTestCase):
 
     def made(self, function: Any) -> Any:
         with modules(function=function):
-            return serve(Clock(), "users:function", Limits(max_threads=7))
+            return serve(Clock(), "users:function", Settings(limits=Limits(max_threads=7)))
 
     def test_function(self) -> None:
         """A plain function is served by threads, and Twisted's log names it."""
@@ -85,7 +85,7 @@ class StringTests(SynchronousTestCase):
     def test_expected(self) -> None:
         """An incomplete string is told what was expected."""
         with self.assertRaisesRegex(ConfigurationError, "expected serve:package.module:function"):
-            serve(Clock(), "users", Limits())
+            serve(Clock(), "users", Settings())
 
 
 class ReadErrorTests(SynchronousTestCase):

@@ -58,6 +58,7 @@ class Certificates:
             leaf = intermediate.issue_cert("localhost", "127.0.0.1", "::1", **how)
             key, chain = folder / f"{name}.key", folder / f"{name}.pem"
             leaf.private_key_pem.write_to_path(key)
+            key.chmod(0o600)
             sent = [*leaf.cert_chain_pems, root.cert_pem]
             chain.write_bytes(b"".join(each.bytes() for each in sent))
             return Files(key, chain)

@@ -115,9 +115,9 @@ WRONG = {
     "chain-file": (endpoint(extraCertChain="x.pem"), ("extraCertChain=x.pem", "no such file")),
     "folder-for-file": (endpoint(privateKey="/"), ("privateKey=/", "cannot be read", "directory")),
     "key-that-does-not-fit": (endpoint(privateKey="other.pem"), ("privateKey=other.pem", "does not fit", "cert.pem")),
-    "key-that-is-no-pem": (endpoint(privateKey="text.pem"), ("privateKey=text.pem", "not a PEM")),
-    "certificate-that-is-no-pem": (endpoint(certKey="text.pem"), ("certKey=text.pem", "not a PEM")),
-    "certificate-that-is-broken": (endpoint(certKey="broken.pem"), ("certKey=broken.pem", "not a PEM")),
+    "key-that-is-no-pem": (endpoint(privateKey="text.pem"), ("privateKey=text.pem", "no private key in it")),
+    "certificate-that-is-no-pem": (endpoint(certKey="text.pem"), ("certKey=text.pem", "no certificate in it")),
+    "certificate-that-is-broken": (endpoint(certKey="broken.pem"), ("certKey=broken.pem", "a certificate in it")),
     "interface": (endpoint(interface="192.0.2.1"), ("192.0.2.1", "cannot listen")),
 }  # fmt: skip
 
@@ -182,7 +182,7 @@ def test_an_expired_certificate_is_warned_of_and_served(certificates: Certificat
         lines = [line for line in server.log.splitlines() if "expired" in line]
         assert len(lines) == 1
         assert str(certificates.expired.chain) in lines[0]
-        assert "has expired on" in lines[0]
+        assert "expired on" in lines[0]
         careless = trusting(certificates.root)
         careless.check_hostname = False
         careless.verify_mode = ssl.CERT_NONE

@@ -1,339 +1,633 @@
-"""Files in; certificate, key and chain out. And a certificate as the ssl module tells it."""
+"""Files in; certificate, key and chain out."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
-import ssl
+import os
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
-from mytls.tls.certificates import KeyPair, as_ssl_dict, read_file
-from tests.files import folder, pems
+from mytls.settings import HostSettings
+from mytls.tls import advice
+from mytls.tls.certificates import KeyPair, key_pairs, read
+from mytls.tls.chains import spki
+from mytls.tls.files import Files
+from mytls.tls.ssldict import as_ssl_dict
+from tests.files import folder
+from tests.tls.issuing import DAY, NOW, Party, dsa_key, files, key_pem, pem, rsa_key, write
 
-KEY = ec.generate_private_key(ec.SECP256R1())
-BEGIN = datetime.datetime(2020, 1, 5, 3, 4, 5, tzinfo=datetime.UTC)
-END = datetime.datetime(2051, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
-
-
-def name(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
-    """A name of these, each by itself."""
-    return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes])
-
-
-NOBODY = name((NameOID.COMMON_NAME, "nobody"))
-
-
-def certificate(
-    subject: x509.Name = NOBODY,
-    *extensions: x509.ExtensionType,
-    serial: int = 5,
-    begin: datetime.datetime = BEGIN,
-    end: datetime.datetime = END,
-) -> x509.Certificate:
-    """A certificate that has signed itself."""
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(KEY.public_key())
-    builder = builder.serial_number(serial).not_valid_before(begin).not_valid_after(end)
-    for each in extensions:
-        builder = builder.add_extension(each, critical=False)
-    return builder.sign(KEY, hashes.SHA256())
+WROTE = {
+    "private-key": "privateKey",
+    "certificate": "certKey",
+    "extra-cert-chain": "extraCertChain",
+    "password-file": "passwordFile",
+    "client-ca": "clientCA",
+}
 
 
-def pem(made: x509.Certificate) -> bytes:
-    """As text."""
-    return made.public_bytes(Encoding.PEM)
-
-
-class FilesTests(SynchronousTestCase):
-    """What a user's files can be."""
+class PairTests(SynchronousTestCase):
+    """A root, an authority below it, a host's certificate with an EC key and one with an RSA key."""
 
     def setUp(self) -> None:
         self.folder = folder(self)
-        self.pems = pems()
-        self.key = self.write("key.pem", self.pems.key)
-        self.leaf = self.write("leaf.pem", self.pems.leaf)
+        self.patch(os, "environ", {})
+        self.patch(advice, "system_roots", frozenset)
+        self.root, self.authority = Party("Root"), Party("Authority")
+        self.of_root = self.root.certified(ca=True)
+        self.middle = self.authority.certified(self.root, ca=True)
+        self.host, self.rsa = Party("host.example"), Party("host.example", rsa_key())
+        self.leaf = self.host.certified(self.authority, names=["host.example"])
+        self.rsa_leaf = self.rsa.certified(self.authority, names=["host.example"])
+        self.key, self.rsa_key = key_pem(self.host.key), key_pem(rsa_key())
 
-    def write(self, called: str, *content: bytes) -> str:
+    def write(self, called: str, *content: bytes, mode: int = 0o600) -> str:
         """A file. @return: its path"""
-        path = self.folder / called
-        path.write_bytes(b"".join(content))
-        return str(path)
+        return write(self.folder / called, *content, mode=mode)
 
-    def fields(self, pair: KeyPair) -> tuple[bytes, bytes]:
-        """Certificate and chain, as text again."""
-        return pem(pair.certificate), b"".join(pem(each) for each in pair.chain)
+    def pairs(self, reader: Files | None = None, **said: Any) -> tuple[KeyPair, ...]:
+        """The pairs of these settings; texts and tuples of texts are paths in the folder."""
+        values: dict[str, Any] = {
+            key: tuple(str(self.folder / each) for each in value) if isinstance(value, tuple) else value
+            for key, value in said.items()
+        }
+        return key_pairs(HostSettings(**values, wrote=WROTE), reader or files())
 
-    def refused(self, line: str, *files: str) -> None:
-        """Assert that these files are refused with this one line."""
+    def pair(self, **said: Any) -> KeyPair:
+        """The one pair of these settings."""
+        (one,) = self.pairs(**said)
+        return one
+
+    def whole(self, *content: bytes) -> KeyPair:
+        """The one pair of a file with this content."""
+        return self.pair(certificate=(Path(self.write("all.pem", *content)).name,))
+
+    def served(self, pair: KeyPair) -> tuple[x509.Certificate, ...]:
+        """What a client gets; the key fits the first."""
+        self.assertEqual(spki(pair.key.public_key()), spki(pair.certificate.public_key()))
+        return (pair.certificate, *pair.chain)
+
+    def plain(self, text: str) -> str:
+        """A text without the folder's path."""
+        return text.replace(str(self.folder), "DIR")
+
+    def refused(self, line: str, **said: Any) -> None:
+        """Assert that these settings are refused with this one line."""
         with self.assertRaises(ConfigurationError) as caught:
-            KeyPair.from_files(*files)
+            self.pairs(**said)
+        self.assertEqual(self.plain(str(caught.exception)), line)
         self.assertEqual(len(str(caught.exception).splitlines()), 1)
-        self.assertEqual(str(caught.exception).replace(str(self.folder), "DIR"), line)
 
-    def test_leaf_alone(self) -> None:
-        """A certificate without a chain has none."""
-        self.assertEqual(self.fields(KeyPair.from_files(self.key, self.leaf)), (self.pems.leaf, b""))
 
-    def test_full_chain(self) -> None:
-        """What else is in the certificate's file is its chain, in the file's order."""
-        chain = self.write("chain.pem", self.pems.leaf, self.pems.rest)
-        self.assertEqual(self.fields(KeyPair.from_files(self.key, chain)), (self.pems.leaf, self.pems.rest))
+class PlaceTests(PairTests):
+    """Where key, certificate and chain may be."""
 
-    def test_leaf_last(self) -> None:
-        """The certificate is the one that the key fits, wherever it stands."""
-        chain = self.write("chain.pem", self.pems.rest, self.pems.leaf)
-        self.assertEqual(self.fields(KeyPair.from_files(self.key, chain)), (self.pems.leaf, self.pems.rest))
+    def test_apart(self) -> None:
+        """The key in a file of its own, the certificate with its chain or without."""
+        self.write("a.key", self.key)
+        self.write("leaf.pem", pem(self.leaf))
+        self.write("chain.pem", pem(self.leaf, self.middle))
+        self.assertEqual(self.served(self.pair(private_key=("a.key",), certificate=("leaf.pem",))), (self.leaf,))
+        pair = self.pair(private_key=("a.key",), certificate=("chain.pem",))
+        self.assertEqual(self.served(pair), (self.leaf, self.middle))
+        self.assertEqual(self.plain(pair.source), "DIR/chain.pem")
 
-    def test_all_in_one_file(self) -> None:
-        """Key and chain may be in one file, in either order, with words between them."""
+    def test_one_file(self) -> None:
+        """All in one, in any order, with words between, named as certificate, as key, or as both."""
         for content in (
-            (self.pems.key, self.pems.leaf, self.pems.rest),
-            (b"subject: me\n", self.pems.leaf, self.pems.rest, b"\n# the key\n", self.pems.key),
+            (self.key, pem(self.leaf, self.middle)),
+            (b"subject: me\r\n", pem(self.middle, self.leaf), b"\n# the key\n", self.key),
         ):
-            one = self.write("all.pem", *content)
-            self.assertEqual(self.fields(KeyPair.from_files(one, one)), (self.pems.leaf, self.pems.rest))
+            self.write("all.pem", *content)
+            for said in ({"certificate": ("all.pem",)}, {"private_key": ("all.pem",)},
+                         {"certificate": ("all.pem",), "private_key": ("all.pem",)}):  # fmt: skip
+                self.assertEqual(self.served(self.pair(**said)), (self.leaf, self.middle))
 
-    def test_extra_chain(self) -> None:
-        """More certificates may come from a file of their own, behind the others; the leaf is not sent twice."""
-        extra = self.write("extra.pem", self.pems.leaf, self.pems.rest)
-        self.assertEqual(self.fields(KeyPair.from_files(self.key, self.leaf, extra)), (self.pems.leaf, self.pems.rest))
+    def test_chain_in_its_own_file(self) -> None:
+        """Certificate and chain in two files, as certbot makes them, and the key in a third of the same list."""
+        self.write("cert.pem", pem(self.leaf))
+        self.write("chain.pem", pem(self.middle))
+        self.write("privkey.pem", self.key)
+        pair = self.pair(certificate=("chain.pem", "cert.pem"), private_key=("privkey.pem",))
+        self.assertEqual(self.served(pair), (self.leaf, self.middle))
+        self.assertEqual(self.plain(pair.source), "DIR/cert.pem")
+        pair = self.pair(certificate=("chain.pem", "cert.pem", "privkey.pem"))
+        self.assertEqual(self.served(pair), (self.leaf, self.middle))
+
+    def test_fullest_file(self) -> None:
+        """Where the certificate is in several files, the one with its chain is the one to name."""
+        self.write("cert.pem", pem(self.leaf), self.key)
+        self.write("fullchain.pem", pem(self.leaf, self.middle))
+        self.assertEqual(self.plain(self.pair(certificate=("cert.pem", "fullchain.pem")).source), "DIR/fullchain.pem")
 
     def test_windows_line_ends(self) -> None:
         """A file that came from elsewhere is read too."""
-        chain = self.write("chain.pem", (self.pems.leaf + self.pems.rest).replace(b"\n", b"\r\n"))
-        self.assertEqual(self.fields(KeyPair.from_files(self.key, chain)), (self.pems.leaf, self.pems.rest))
+        pair = self.whole((pem(self.leaf, self.middle) + self.key).replace(b"\n", b"\r\n"))
+        self.assertEqual(self.served(pair), (self.leaf, self.middle))
 
-    def test_key_is_not_shown(self) -> None:
-        """A pair that is printed tells nothing of its key."""
-        self.assertNotIn("key", repr(KeyPair.from_files(self.key, self.leaf)).lower().replace("keypair", ""))
+    def test_pkcs12(self) -> None:
+        """PKCS#12 as the only file, with a password and without; and for the key alone."""
+        self.write("password", b"open sesame\n")
+        password = str(self.folder / "password")
+        for how in (NoEncryption(), BestAvailableEncryption(b"open sesame")):
+            made = serialize_key_and_certificates(b"me", self.host.key, self.leaf, [self.middle], how)
+            self.write("all.p12", made)
+            pair = self.pair(certificate=("all.p12",), password_file=password)
+            self.assertEqual(self.served(pair), (self.leaf, self.middle))
+        self.write("leaf.pem", pem(self.leaf))
+        pair = self.pair(private_key=("all.p12",), certificate=("leaf.pem",), password_file=password)
+        self.assertEqual(self.served(pair), (self.leaf,))
+
+    def test_encrypted_keys(self) -> None:
+        """The password from a file, from a variable that is named, and from ours."""
+        for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+            self.write("all.pem", key_pem(self.host.key, b"open sesame", form), pem(self.leaf))
+            os.environ["OTHER"] = "open sesame"
+            os.environ.pop("MYTLS_PASSWORD", None)
+            for said in (self.write("password", b"open sesame\n"), "env:OTHER"):
+                self.assertEqual(self.served(self.pair(certificate=("all.pem",), password_file=said)), (self.leaf,))
+            os.environ["MYTLS_PASSWORD"] = "open sesame"
+            self.assertEqual(self.served(self.pair(certificate=("all.pem",))), (self.leaf,))
+
+    def test_key_that_is_not_asked_for(self) -> None:
+        """An encrypted key beside the certificate needs no password, where the key is said to be elsewhere."""
+        self.write("locked.pem", key_pem(self.host.key, b"open sesame"), pem(self.leaf))
+        self.write("a.key", self.key)
+        self.assertEqual(self.served(self.pair(private_key=("a.key",), certificate=("locked.pem",))), (self.leaf,))
+
+    def test_every_file_once(self) -> None:
+        """A file that several keys name is read once, and all that is read is looked at for changes."""
+        reader = files()
+        path = self.write("all.pem", self.key, pem(self.leaf))
+        extra = self.write("extra.pem", pem(self.middle))
+        password = self.write("password", b"unused")
+        self.pairs(
+            reader,
+            certificate=("all.pem",),
+            private_key=("all.pem",),
+            extra_cert_chain=("extra.pem",),
+            password_file=password,
+        )
+        for each in (path, extra, password):
+            self.assertFalse(reader.changed())
+            before = Path(each).read_bytes()
+            write(Path(each), b"changed")
+            self.assertTrue(reader.changed(), each)
+            write(Path(each), before)
+
+    def test_read_for_others(self) -> None:
+        """The door for other files of a host is here too."""
+        self.assertEqual(read(HostSettings(), "dh-parameters", self.write("dh.pem", b"x"), files()), b"x")
+
+
+class ChainTests(PairTests):
+    """What is sent behind the certificate."""
+
+    def test_in_order(self) -> None:
+        """The path is sent in its order, a root that the user put there too, at the end."""
+        for content in (pem(self.leaf, self.middle, self.of_root), pem(self.of_root, self.leaf, self.middle),
+                        pem(self.middle, self.of_root, self.leaf)):  # fmt: skip
+            self.assertEqual(self.served(self.whole(content, self.key)), (self.leaf, self.middle, self.of_root))
+
+    def test_twice(self) -> None:
+        """What stands twice in the file is sent once."""
+        pair = self.whole(pem(self.leaf, self.leaf, self.middle, self.middle), self.key, self.key)
+        self.assertEqual(self.served(pair), (self.leaf, self.middle))
+
+    def test_others(self) -> None:
+        """What else the user put there follows in the file's order: cross-signed certificates, of whatever use."""
+        other, cross = Party("Other").certified(ca=True), self.root.certified(Party("Old"), ca=True)
+        pair = self.whole(pem(self.leaf, other, self.of_root, self.middle, cross), self.key)
+        self.assertEqual(self.served(pair), (self.leaf, self.middle, cross, other, self.of_root))
+
+    def test_extra_chain(self) -> None:
+        """More certificates from files of their own are in the path, or behind it; the leaf is not sent twice."""
+        other = Party("Other").certified(ca=True)
+        self.write("all.pem", self.key, pem(self.leaf))
+        self.write("extra.pem", pem(self.leaf, other, self.middle))
+        pair = self.pair(certificate=("all.pem",), extra_cert_chain=("extra.pem",))
+        self.assertEqual(self.served(pair), (self.leaf, self.middle, other))
+
+    def test_self_signed(self) -> None:
+        """A certificate that has signed itself is alone."""
+        alone = self.host.certified()
+        self.assertEqual(self.served(self.whole(self.key, pem(alone))), (alone,))
+
+
+class SeveralTests(PairTests):
+    """A pair for each kind of key."""
+
+    def test_four_kinds(self) -> None:
+        """RSA, EC, Ed25519 and Ed448, all in one file or each in its own, in the order of the certificates."""
+        others = [Party("host.example", each.generate()) for each in (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)]
+        parties = [self.host, self.rsa, *others]
+        leaves = [each.certified(self.authority) for each in parties]
+        keys = [key_pem(each.key) for each in reversed(parties)]
+        self.write("all.pem", *keys, pem(*leaves, self.middle))
+        pairs = self.pairs(certificate=("all.pem",))
+        self.assertEqual([self.served(each) for each in pairs], [(leaf, self.middle) for leaf in leaves])
+        names = [f"{number}.pem" for number in range(4)]
+        for name, leaf, key in zip(names, leaves, reversed(keys), strict=True):
+            self.write(name, key, pem(leaf, self.middle))
+        pairs = self.pairs(certificate=tuple(names))
+        self.assertEqual([self.served(each) for each in pairs], [(leaf, self.middle) for leaf in leaves])
+        self.assertEqual([self.plain(each.source) for each in pairs], [f"DIR/{name}" for name in names])
+
+    def test_each_its_chain(self) -> None:
+        """Each gets its own chain, and nothing of the other's, in two files and in one."""
+        other = Party("RSA Authority", rsa_key(1024))
+        of_other = other.certified(self.root, ca=True)
+        leaf = self.rsa.certified(other)
+        expected = [(self.leaf, self.middle, self.of_root), (leaf, of_other, self.of_root)]
+        self.write("ec.pem", self.key, pem(self.leaf, self.middle, self.of_root))
+        self.write("rsa.pem", self.rsa_key, pem(leaf, of_other))
+        pairs = self.pairs(certificate=("ec.pem", "rsa.pem"))
+        self.assertEqual([self.served(each) for each in pairs], expected)
+        pair = self.pairs(certificate=(Path(self.write("all.pem", self.key, pem(self.leaf, of_other, self.of_root, leaf,
+                                                       self.middle), self.rsa_key)).name,))  # fmt: skip
+        self.assertEqual([self.served(each) for each in pair], expected)
+
+    def test_each_its_others(self) -> None:
+        """What is in one's file besides its path goes with that one; what is in a file without either, with both."""
+        for_ec, for_both, extra = (Party(name).certified(ca=True) for name in ("EC", "Both", "Extra"))
+        self.write("ec.pem", self.key, pem(self.leaf, for_ec))
+        self.write("rsa.pem", self.rsa_key, pem(self.rsa_leaf))
+        self.write("both.pem", pem(for_both))
+        self.write("extra.pem", pem(extra))
+        first, second = self.pairs(certificate=("ec.pem", "rsa.pem", "both.pem"), extra_cert_chain=("extra.pem",))
+        self.assertEqual(self.served(first), (self.leaf, for_ec, for_both, extra))
+        self.assertEqual(self.served(second), (self.rsa_leaf, for_both, extra))
+
+    def test_same_kind(self) -> None:
+        """Two certificates with the same kind of key: both are named, whether the key is the same or not."""
+        again = self.host.certified(self.authority, serial=0xABC)
+        other = Party("host.example", ec.generate_private_key(ec.SECP384R1()))
+        serial = f"{self.leaf.serial_number:X}"
+        self.write("one.pem", self.key, pem(self.leaf))
+        for made, key in ((again, b""), (other.certified(self.authority, serial=0xABC), key_pem(other.key))):
+            self.write("two.pem", key, pem(made))
+            self.refused(
+                "certKey=DIR/two.pem: the certificate CN=host.example (serial ABC) has an EC key, as the certificate "
+                f"CN=host.example (serial {serial}) in DIR/one.pem; a host has one certificate for each kind of key, "
+                "so leave one out",
+                certificate=("one.pem", "two.pem"),
+            )
+
+
+class RefusalTests(PairTests):
+    """Files that do not do."""
+
+    def test_nothing_said(self) -> None:
+        """Neither a certificate nor a key is named."""
+        self.refused("certKey: missing; say the certificate's file")
+
+    def test_missing(self) -> None:
+        """A file that is not there is named with the key that names it."""
+        self.write("a.key", self.key)
+        self.write("a.pem", pem(self.leaf))
+        both = {"private_key": ("a.key",), "certificate": ("a.pem",)}
+        for key, word in (
+            ("private_key", "privateKey"),
+            ("certificate", "certKey"),
+            ("extra_cert_chain", "extraCertChain"),
+        ):
+            self.refused(f"{word}=DIR/none: no such file", **{**both, key: ("none",)})
+        self.refused("passwordFile=none: no such file", **both, password_file="none")
+
+    def test_folder(self) -> None:
+        """A folder is no file."""
+        self.refused("certKey=DIR: cannot be read: Is a directory", certificate=("",))
+
+    def test_no_key(self) -> None:
+        """A certificate where a key is due, an empty file, DER."""
+        self.write("a.pem", pem(self.leaf))
+        der = self.host.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        for content in (pem(self.leaf), b"", der):
+            self.write("wrong", content)
+            self.refused(
+                "privateKey=DIR/wrong: there is no private key in it; expected PEM or PKCS#12",
+                private_key=("wrong",),
+                certificate=("a.pem",),
+            )
+        self.refused(
+            "certKey=DIR/a.pem: there is no private key in it; expected PEM or PKCS#12", certificate=("a.pem",)
+        )
+        self.refused(
+            "privateKey=DIR/a.pem: there is no private key in it; expected PEM or PKCS#12", private_key=("a.pem",)
+        )
+
+    def test_no_certificate(self) -> None:
+        """A key where a certificate is due, an empty file, DER."""
+        self.write("a.key", self.key)
+        for content in (self.key, b"", self.leaf.public_bytes(Encoding.DER)):
+            self.write("wrong", content)
+            self.refused(
+                "certKey=DIR/wrong: there is no certificate in it; expected PEM or PKCS#12",
+                private_key=("a.key",),
+                certificate=("wrong",),
+            )
+            self.write("all.pem", self.key, pem(self.leaf))
+            if content != self.key:
+                self.refused(
+                    "extraCertChain=DIR/wrong: there is no certificate in it; expected PEM",
+                    certificate=("all.pem",),
+                    extra_cert_chain=("wrong",),
+                )
+        self.refused(
+            "privateKey=DIR/a.key: there is no certificate in it; expected PEM or PKCS#12", private_key=("a.key",)
+        )
+
+    def test_one_file_of_several(self) -> None:
+        """A file that has nothing of what its key says is an error beside good ones too."""
+        self.write("a.key", self.key)
+        self.write("a.pem", pem(self.leaf))
+        self.write("empty", b"")
+        self.refused(
+            "certKey=DIR/empty: there is no certificate in it; expected PEM or PKCS#12",
+            private_key=("a.key",),
+            certificate=("a.pem", "empty"),
+        )
+        self.refused(
+            "certKey=DIR/empty: there is neither a certificate nor a private key in it",
+            certificate=("a.pem", "a.key", "empty"),
+        )
 
     def test_wrong_key(self) -> None:
-        """A key that fits no certificate of the file."""
-        other = self.write("other.pem", pems("other").key)
+        """A key that fits no certificate, of the same kind and of another; also beside one that fits."""
+        self.write("a.pem", pem(self.leaf))
+        for other in (Party("other").key, rsa_key(), ed25519.Ed25519PrivateKey.generate()):
+            for content in ((key_pem(other),), (self.key, key_pem(other))):
+                self.write("other.key", *content)
+                self.refused(
+                    "privateKey=DIR/other.key: the key does not fit the certificate in certKey=DIR/a.pem",
+                    private_key=("other.key",),
+                    certificate=("a.pem",),
+                )
+        self.write("all.pem", self.rsa_key, pem(self.leaf))
         self.refused(
-            "privateKey=DIR/other.pem: the key does not fit the certificate in certKey=DIR/leaf.pem", other, self.leaf
+            "certKey=DIR/all.pem: the key does not fit the certificate in certKey=DIR/all.pem", certificate=("all.pem",)
+        )
+        self.refused(
+            "privateKey=DIR/all.pem: the key does not fit the certificate in privateKey=DIR/all.pem",
+            private_key=("all.pem",),
         )
 
-    def test_key_of_another_kind(self) -> None:
-        """The same for a key of another algorithm."""
-        pair = ed25519.Ed25519PrivateKey.generate()
-        other = self.write("ed.pem", pair.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    def test_forgotten_key(self) -> None:
+        """A certificate of a host whose key is in none of the files; an authority's needs none."""
+        self.write("ec.pem", self.key, pem(self.leaf, self.middle))
+        self.write("rsa.pem", pem(self.rsa_leaf, self.of_root))
         self.refused(
-            "privateKey=DIR/ed.pem: the key does not fit the certificate in certKey=DIR/leaf.pem", other, self.leaf
+            "certKey=DIR/rsa.pem: no private key fits the certificate CN=host.example (serial "
+            f"{self.rsa_leaf.serial_number:X}); add its key to private-key",
+            certificate=("ec.pem", "rsa.pem"),
         )
 
-    def test_encrypted_key(self) -> None:
-        """Nobody is asked for a password; how to do without is told."""
-        for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
-            path = self.write("locked.pem", KEY.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret")))
-            self.refused(
-                "privateKey=DIR/locked.pem: the key is encrypted and mytls asks no terminal for a password; "
-                "decrypt it with: openssl pkey -in ENCRYPTED -out PLAIN",
-                path,
-                self.leaf,
-            )
+    def test_old_authority(self) -> None:
+        """An authority of long ago that does not say that it is one is still on the path."""
+        old = Party("Old Authority")
+        own = old.certified()
+        leaf = self.host.certified(old)
+        self.assertEqual(self.served(self.whole(self.key, pem(leaf, own))), (leaf, own))
 
-    def test_no_key_in_the_file(self) -> None:
-        """A certificate where a key is due, an empty file, DER."""
-        for content in (self.pems.leaf, b"", KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())):
-            path = self.write("wrong.pem", content)
-            self.refused(
-                "privateKey=DIR/wrong.pem: not a PEM private key: there is no private key in it", path, self.leaf
-            )
+    def test_cut(self) -> None:
+        """A file that is still being written."""
+        self.write("a.key", self.key[:80])
+        self.write("a.pem", pem(self.leaf))
+        self.write("cut.pem", pem(self.leaf, self.middle)[:-40])
+        trouble = "block in it lacks its beginning or its end: it is cut off, or still being written"
+        self.refused(f"privateKey=DIR/a.key: a PRIVATE KEY {trouble}", private_key=("a.key",), certificate=("a.pem",))
+        self.write("a.key", self.key)
+        for key, said in (("certKey", "certificate"), ("extraCertChain", "extra_cert_chain")):
+            both = {"private_key": ("a.key",), "certificate": ("a.pem",)}
+            self.refused(f"{key}=DIR/cut.pem: a CERTIFICATE {trouble}", **{**both, said: ("cut.pem",)})
 
-    def test_no_certificate_in_the_file(self) -> None:
-        """A key where a certificate is due, an empty file, DER."""
-        for content in (self.pems.key, b"", KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())):
-            path = self.write("wrong.pem", content)
-            self.refused("certKey=DIR/wrong.pem: not a PEM certificate: there is no certificate in it", self.key, path)
-            self.refused(
-                "extraCertChain=DIR/wrong.pem: not a PEM certificate: there is no certificate in it",
-                self.key,
-                self.leaf,
-                path,
-            )
-
-    def test_broken_files(self) -> None:
-        """A file that was cut or changed is told with what the parser says of it, in one short line."""
-        half = self.pems.key[:60] + self.pems.key[-40:]
-        with self.assertRaisesRegex(
-            ConfigurationError, "broken.pem: not a PEM private key: the key cannot be used: .{5,150}$"
+    def test_locked(self) -> None:
+        """An encrypted key without a password: what to say. With a wrong one: where that came from."""
+        made = serialize_key_and_certificates(
+            b"me", self.host.key, self.leaf, None, BestAvailableEncryption(b"open sesame")
+        )
+        asked = (
+            ", and nobody is asked for its password: write it into a file and say password-file (passwordFile in an "
+            "endpoint string), or set the environment variable MYTLS_PASSWORD"
+        )
+        for content, how in (
+            (key_pem(self.host.key, b"open sesame") + pem(self.leaf), "encrypted"),
+            (made, "encrypted, or broken"),
         ):
-            KeyPair.from_files(self.write("broken.pem", half), self.leaf)
-        half = self.pems.leaf[:60] + self.pems.leaf[-40:]
-        with self.assertRaisesRegex(ConfigurationError, "broken.pem: not a PEM certificate: .{5,150}$"):
-            KeyPair.from_files(self.key, self.write("broken.pem", half))
+            self.write("locked", content)
+            os.environ.pop("MYTLS_PASSWORD", None)
+            self.refused(f"certKey=DIR/locked: it is {how}{asked}", certificate=("locked",))
+            wrong = self.write("password", b"alibaba\n")
+            self.refused(
+                "certKey=DIR/locked: it cannot be decrypted: the password of DIR/password is wrong, or it is broken",
+                certificate=("locked",),
+                password_file=wrong,
+            )
+            os.environ["MYTLS_PASSWORD"] = "alibaba"
+            self.refused(
+                "certKey=DIR/locked: it cannot be decrypted: the password of the environment variable MYTLS_PASSWORD "
+                "is wrong, or it is broken",
+                certificate=("locked",),
+            )
 
-    def test_missing_files(self) -> None:
-        """A file that is not there is named with the word that names it."""
-        self.refused("privateKey=DIR/none.pem: no such file", str(self.folder / "none.pem"), self.leaf)
-        self.refused("certKey=DIR/none.pem: no such file", self.key, str(self.folder / "none.pem"))
-        self.refused("extraCertChain=DIR/none.pem: no such file", self.key, self.leaf, str(self.folder / "none.pem"))
-
-    def test_folder_for_a_file(self) -> None:
-        """A folder is none."""
-        self.refused("certKey=DIR: cannot be read: Is a directory", self.key, str(self.folder))
-
-    def test_unreadable(self) -> None:
-        """A file that this user may not read is not called missing."""
-
-        def refuse(path: Path) -> bytes:
-            raise PermissionError(13, "Permission denied")
-
-        self.patch(Path, "read_bytes", refuse)
-        with self.assertRaisesRegex(ConfigurationError, r"^certKey=c\.pem: cannot be read: Permission denied$"):
-            read_file("c.pem", "certKey")
-
-
-class ExpiryTests(SynchronousTestCase):
-    """A certificate out of its time still serves, with a warning."""
-
-    def warning(self, now: datetime.datetime) -> str | None:
-        """What is said at this time."""
-        return KeyPair(KEY, certificate()).expiry_warning(now)
-
-    def test_in_its_time(self) -> None:
-        """Nothing, from the first second to the last."""
-        self.assertIsNone(self.warning(BEGIN))
-        self.assertIsNone(self.warning(END))
-
-    def test_expired(self) -> None:
-        """When it ended."""
-        self.assertEqual(
-            self.warning(END + datetime.timedelta(seconds=1)), "the certificate has expired on 2051-12-31 23:59 UTC"
+    def test_key_of_no_server(self) -> None:
+        """A DSA key."""
+        self.write("dsa.pem", key_pem(dsa_key()), pem(Party("host.example", dsa_key()).certified()))
+        self.refused(
+            "certKey=DIR/dsa.pem: a private key in it cannot be used: TLS servers have no keys of the kind DSA; "
+            "expected RSA, EC, Ed25519 or Ed448",
+            certificate=("dsa.pem",),
         )
 
-    def test_not_yet_valid(self) -> None:
-        """When it begins."""
-        self.assertEqual(
-            self.warning(BEGIN - datetime.timedelta(seconds=1)), "the certificate is valid from 2020-01-05 03:04 UTC on"
-        )
+    def test_from_files(self) -> None:
+        """The short door has the words of an endpoint string."""
+        key, chain = self.write("a.key", self.key), self.write("a.pem", pem(self.leaf))
+        extra = self.write("extra.pem", pem(self.middle))
+        self.assertEqual(self.served(KeyPair.from_files(key, chain)), (self.leaf,))
+        self.assertEqual(self.served(KeyPair.from_files(key, chain, extra)), (self.leaf, self.middle))
+        for line, paths in (
+            ("privateKey=none: no such file", ("none", chain)),
+            ("certKey=none: no such file", (key, "none")),
+            ("extraCertChain=none: no such file", (key, chain, "none")),
+        ):
+            with self.assertRaises(ConfigurationError) as caught:
+                KeyPair.from_files(*paths)
+            self.assertEqual(str(caught.exception), line)
 
 
-URI = x509.UniformResourceIdentifier
-DNS = x509.DNSName
-IP = x509.IPAddress
+class ValueTests(PairTests):
+    """What a pair tells."""
 
-
-class SSLDictTests(SynchronousTestCase):
-    """The shape of C{ssl.SSLSocket.getpeercert()}, beside what CPython itself makes of the same certificate."""
-
-    def setUp(self) -> None:
-        self.decode: Any = getattr(getattr(ssl, "_ssl", None), "_test_decode_cert", None)
-        if self.decode is None:
-            self.skipTest("this Python's ssl module shows no certificate that is in a file")
-        self.path = folder(self) / "certificate.pem"
-
-    def same(self, made: x509.Certificate) -> dict[str, Any]:
-        """Assert that every field is CPython's. @return: the fields"""
-        self.path.write_bytes(pem(made))
-        theirs, ours = self.decode(str(self.path)), as_ssl_dict(made)
-        for field in sorted(theirs.keys() | ours.keys()):
-            self.assertEqual(ours.get(field), theirs.get(field), field)
-        return ours
-
-    def test_plain(self) -> None:
-        """One name, two dates."""
-        found = self.same(certificate())
-        self.assertEqual(found["subject"], ((("commonName", "nobody"),),))
-        self.assertEqual(
-            (found["notBefore"], found["notAfter"]), ("Jan  5 03:04:05 2020 GMT", "Dec 31 23:59:59 2051 GMT")
-        )
-        self.assertEqual(ssl.cert_time_to_seconds(found["notBefore"]), BEGIN.timestamp())
-
-    def test_every_month(self) -> None:
-        """Months are English, whatever the locale."""
-        for month in range(1, 13):
-            self.same(certificate(begin=datetime.datetime(2020, month, 28, tzinfo=datetime.UTC)))
-
-    def test_serial_numbers(self) -> None:
-        """Serial numbers have an even number of digits."""
-        for serial in (1, 0xF, 0x10, 0xABC, 2**159 - 1):
-            self.same(certificate(serial=serial))
-
-    def test_alternative_names(self) -> None:
-        """Several names of every kind: DNS, IPv4, IPv6, URI, email, a directory name, an identifier, another."""
-        person = name((NameOID.COUNTRY_NAME, "DE"), (NameOID.COMMON_NAME, "Zoë"))
-        names = x509.SubjectAlternativeName(
-            [
-                DNS("a.example"), DNS("*.b.example"), DNS("xn--bcher-kva.example"),
-                IP(ipaddress.ip_address("192.0.2.1")), IP(ipaddress.ip_address("::1")),
-                IP(ipaddress.ip_address("2001:db8::abcd:1")), IP(ipaddress.ip_address("::ffff:192.0.2.1")),
-                URI("spiffe://example.org/a:b?c=d"), x509.RFC822Name("zoe@example.org"), x509.DirectoryName(person),
-                x509.RegisteredID(x509.ObjectIdentifier("1.2.3.4")), x509.RegisteredID(NameOID.COMMON_NAME),
-                x509.OtherName(x509.ObjectIdentifier("1.2.3.4"), b"\x0c\x01a"),
-            ]
-        )  # fmt: skip
-        found = self.same(certificate(NOBODY, names))["subjectAltName"]
-        self.assertEqual(len(found), 13)
-        self.assertIn(("IP Address", "2001:DB8:0:0:0:0:ABCD:1"), found)
-        self.assertIn(("DirName", ((("countryName", "DE"),), (("commonName", "Zoë"),))), found)
-
-    def test_no_alternative_names(self) -> None:
-        """A list that is empty, and one that is not there."""
-        self.same(certificate(NOBODY, x509.SubjectAlternativeName([])))
-        self.assertNotIn("subjectAltName", self.same(certificate()))
+    def names(self, *extensions: x509.ExtensionType, common: str = "common.example", **how: Any) -> tuple[str, ...]:
+        """The names of a certificate like this."""
+        return KeyPair(self.host.key, Party(common).certified(None, *extensions, **how)).names
 
     def test_names(self) -> None:
-        """No subject, a repeated field, several in one, letters of all scripts, a comma, a newline."""
-        self.same(certificate(x509.Name([])))
-        self.same(certificate(name((NameOID.COMMON_NAME, "Ünï ✓"), (NameOID.COMMON_NAME, "a,b=c+d\n/CN=e"))))
-        both = [x509.NameAttribute(NameOID.COMMON_NAME, "m"), x509.NameAttribute(NameOID.USER_ID, "u")]
-        self.assertEqual(len(self.same(certificate(x509.Name([x509.RelativeDistinguishedName(both)])))["subject"]), 1)
+        """The dNSNames, as clients spell them, each once; then the common name does not count."""
+        names = ["A.Example", "a.example", "*.B.example", "xn--bcher-kva.example", "c.example."]
+        self.assertEqual(self.names(names=names), ("a.example", "*.b.example", "xn--bcher-kva.example", "c.example"))
 
-    def test_every_field_of_a_name(self) -> None:
-        """Each kind of field has OpenSSL's long name; what OpenSSL has no name for is its number."""
-        letters = {NameOID.COUNTRY_NAME, NameOID.JURISDICTION_COUNTRY_NAME}
-        kinds = [oid for oid in vars(NameOID).values() if isinstance(oid, x509.ObjectIdentifier)]
-        for oid in (*kinds, x509.ObjectIdentifier("1.2.3.4.5")):
-            if oid == NameOID.X500_UNIQUE_IDENTIFIER:  # a string of bits
-                continue
-            self.same(certificate(name((oid, "DE" if oid in letters else "text"))))
-
-    def test_authority_information(self) -> None:
-        """Where to ask, and where the issuer's certificate is: the addresses, and nothing else."""
-        about = AuthorityInformationAccessOID
-        access = x509.AuthorityInformationAccess(
-            [
-                x509.AccessDescription(about.OCSP, URI("http://ocsp.example")),
-                x509.AccessDescription(about.OCSP, DNS("ocsp.example")),
-                x509.AccessDescription(about.CA_ISSUERS, URI("http://ca.example/ca.der")),
-                x509.AccessDescription(about.OCSP, URI("http://ocsp2.example")),
-            ]
+    def test_odd_names(self) -> None:
+        """Names that no client can ask for are left out."""
+        self.assertEqual(
+            self.names(names=["a..b", "f*.example", "*", "a b", "ok.example", "", "192.0.2.1"]), ("ok.example",)
         )
-        found = self.same(certificate(NOBODY, access))
-        self.assertEqual(found["OCSP"], ("http://ocsp.example", "http://ocsp2.example"))
-        self.assertEqual(found["caIssuers"], ("http://ca.example/ca.der",))
 
-    def test_revocation_lists(self) -> None:
-        """Where the lists are; a point that is named otherwise has no address."""
-        relative = x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, "r")])
-        points = x509.CRLDistributionPoints(
-            [
-                x509.DistributionPoint([URI("http://a.example"), DNS("z.example")], None, None, None),
-                x509.DistributionPoint(None, relative, None, None),
-                x509.DistributionPoint([URI("http://b.example")], None, None, None),
-            ]
-        )
-        found = self.same(certificate(NOBODY, points))
-        self.assertEqual(found["crlDistributionPoints"], ("http://a.example", "http://b.example"))
+    def test_common_name(self) -> None:
+        """The common name, where there is no dNSName; if it can be a server's name."""
+        self.assertEqual(self.names(common="Host.Example"), ("host.example",))
+        address = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("spiffe://x/y")])
+        self.assertEqual(self.names(address), ("common.example",))
+        for common in ("", "John Doe", "192.0.2.1"):
+            self.assertEqual(self.names(common=common), ())
 
-    def test_extension_that_does_not_parse(self) -> None:
-        """A certificate whose extensions cannot be read still has a subject, and no names that nobody has read."""
+    def test_broken_extensions(self) -> None:
+        """Extensions that do not parse have no names; the common name stays."""
         broken = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x82\x01\xff")
-        found = as_ssl_dict(certificate(NOBODY, broken))
-        self.assertEqual(found["subject"], ((("commonName", "nobody"),),))
-        self.assertNotIn("subjectAltName", found)
+        self.assertEqual(self.names(broken), ("common.example",))
+
+    def test_digest(self) -> None:
+        """It is the same for what clients cannot tell apart, and another for whatever they can."""
+        pair = KeyPair(self.host.key, self.leaf, (self.middle,))
+        same = KeyPair(self.host.key, self.leaf, (self.middle,), "elsewhere.pem", None, self.of_root, ("a note",))
+        self.assertEqual(pair.digest, same.digest)
+        others = [
+            pair,
+            KeyPair(self.host.key, self.leaf),
+            KeyPair(self.host.key, self.leaf, (self.middle, self.of_root)),
+            KeyPair(self.host.key, self.leaf, (self.of_root, self.middle)),
+            KeyPair(self.host.key, self.middle, (self.leaf,)),
+            KeyPair(self.rsa.key, self.leaf, (self.middle,)),
+            KeyPair(self.host.key, self.leaf, (self.middle,), staple=b"good"),
+        ]
+        self.assertEqual(len({each.digest for each in others}), len(others))
+
+    def test_secrets_are_not_shown(self) -> None:
+        """A pair that is printed tells nothing of its key."""
+        self.assertNotIn("PrivateKey", repr(self.whole(self.key, pem(self.leaf))))
+
+    def test_staple(self) -> None:
+        """Each pair has the response that is beside its file, or named for it."""
+        good, rsa_good = self.authority.answering(self.leaf), self.authority.answering(self.rsa_leaf)
+        self.write("ec.pem", self.key, pem(self.leaf))
+        self.write("rsa.pem", self.rsa_key, pem(self.rsa_leaf))
+        self.write("ec.pem.ocsp", good)
+        self.write("named", rsa_good)
+        both = ("ec.pem", "rsa.pem")
+        self.assertEqual([each.staple for each in self.pairs(certificate=both)], [good, None])
+        self.assertEqual([each.staple for each in self.pairs(certificate=both, ocsp=("named",))], [None, rsa_good])
+
+
+class WarningTests(PairTests):
+    """What an operator should do."""
+
+    def warnings(self, pair: KeyPair, now: datetime.datetime = NOW) -> list[str]:
+        """What is said of it."""
+        return [self.plain(each) for each in pair.warnings(now)]
+
+    def test_nothing(self) -> None:
+        """Nothing, where all is well: a chain to a root that is sent, or a certificate that has signed itself."""
+        self.assertEqual(self.warnings(self.whole(self.key, pem(self.leaf, self.middle, self.of_root))), [])
+        self.assertEqual(self.warnings(self.whole(self.key, pem(self.host.certified(names=["a.example"])))), [])
+        self.assertEqual(self.warnings(KeyPair(self.host.key, self.leaf)), [])
+
+    def test_dates(self) -> None:
+        """The dates count at the time of asking, not of reading."""
+        pair = self.whole(self.key, pem(self.leaf, self.middle, self.of_root))
+        self.assertEqual(self.warnings(pair, NOW + 101 * DAY), ["the certificate expired on 2026-09-09: renew it"])
+        self.assertEqual(
+            self.warnings(pair, NOW + 90 * DAY), ["the certificate expires in 10 days, on 2026-09-09: renew it"]
+        )
+
+    def test_no_intermediate(self) -> None:
+        """The chain ends too early: whose certificate is missing, and in which file."""
+        line = (
+            "the chain ends with CN=host.example, issued by CN=Authority, which is not sent: if that is an "
+            "intermediate, append its certificate to DIR/all.pem"
+        )
+        self.assertEqual(self.warnings(self.whole(self.key, pem(self.leaf))), [line])
+        self.assertEqual(self.warnings(self.whole(self.key, pem(self.leaf, self.middle))), [])
+
+    def test_root_at_hand(self) -> None:
+        """A chain whose root is the system's, or among the client CAs, is whole."""
+        leaf = self.host.certified(self.root, names=["host.example"])
+        self.write("all.pem", self.key, pem(leaf))
+        self.write("root.pem", pem(self.of_root))
+        self.write("other.pem", pem(Party("Other").certified(ca=True)))
+        line = (
+            "the chain ends with CN=host.example, issued by CN=Root, which is not sent: if that is an intermediate, "
+            "append its certificate to DIR/all.pem"
+        )
+        self.assertEqual(self.warnings(self.pair(certificate=("all.pem",))), [line])
+        for name, expected in (("root.pem", []), ("other.pem", [line])):
+            pair = self.pair(certificate=("all.pem",), client_ca=(name,), client_auth="optional")
+            self.assertEqual(self.warnings(pair), expected)
+        self.patch(advice, "system_roots", lambda: frozenset([as_ssl_dict(self.of_root)["subject"]]))
+        self.assertEqual(self.warnings(self.pair(certificate=("all.pem",))), [])
+
+    def test_intermediate_as_client_authority(self) -> None:
+        """A client CA that is no root does not make a chain whole."""
+        self.write("all.pem", self.key, pem(self.leaf))
+        self.write("middle.pem", pem(self.middle))
+        pair = self.pair(certificate=("all.pem",), client_ca=("middle.pem",), client_auth="optional")
+        self.assertEqual(len(self.warnings(pair)), 1)
+
+    def test_what_follows_the_path(self) -> None:
+        """What else is sent behind the path is not its end."""
+        self.assertEqual(
+            self.warnings(self.whole(self.key, pem(self.leaf, self.of_root))),
+            [
+                "the chain ends with CN=host.example, issued by CN=Authority, which is not sent: if that is an "
+                "intermediate, append its certificate to DIR/all.pem"
+            ],
+        )
+
+    def test_readable_key(self) -> None:
+        """The key's file is open to all; the certificate's may be."""
+        self.write("a.key", self.key, mode=0o644)
+        self.write("a.pem", pem(self.leaf, self.middle, self.of_root), mode=0o644)
+        both = {"private_key": ("a.key",), "certificate": ("a.pem",)}
+        self.assertEqual(
+            self.warnings(self.pair(**both)),
+            ["every user of this machine may read the private key: chmod o-r DIR/a.key"],
+        )
+        self.write("a.key", self.key, mode=0o640)
+        self.assertEqual(self.warnings(self.pair(**both)), [])
+
+    def test_weak(self) -> None:
+        """A weak key."""
+        weak = Party("host.example", rsa_key(1024))
+        self.assertEqual(
+            self.warnings(self.whole(key_pem(weak.key), pem(weak.certified(names=["a.example"])))),
+            ["the key is weak, RSA with 1024 bits: make one with 2048 bits or more, or EC P-256"],
+        )
+
+    def test_no_name(self) -> None:
+        """A certificate for nobody; an address is a name."""
+        nobody = Party("John Doe", self.host.key)
+        line = "the certificate has no name that a client could ask for: make one with a dNSName"
+        self.assertEqual(self.warnings(self.whole(self.key, pem(nobody.certified()))), [line])
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("192.0.2.1"))])
+        self.assertEqual(self.warnings(self.whole(self.key, pem(nobody.certified(None, address)))), [])
+
+    def test_staple(self) -> None:
+        """A response that is not sent."""
+        self.write("all.pem.ocsp", b"nothing")
+        self.assertEqual(
+            self.warnings(self.whole(self.key, pem(self.leaf, self.middle, self.of_root))),
+            ["DIR/all.pem.ocsp is not sent: not an OCSP response; expected DER"],
+        )
+
+    def test_one_line(self) -> None:
+        """A file's name with a newline in it makes no second line."""
+        pair = self.pair(certificate=(Path(self.write("a\nb.pem", self.key, pem(self.leaf), mode=0o644)).name,))
+        for each in pair.warnings(NOW):
+            self.assertEqual(len(each.splitlines()), 1)
+            self.assertIn("a\\x0ab.pem", each)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
@@ -21,10 +27,17 @@ from zope.interface import implementer
 
 from mytls.errors import Cause, ConfigurationError
 from mytls.events import HandshakeFailed
+from mytls.settings import HostSettings
+from mytls.tls import contexts
 from mytls.tls.certificates import KeyPair
-from mytls.tls.contexts import METHODS, connection_maker, server_options
+from mytls.tls.contexts import SESSION_LIFETIME, connection_maker, host_options
+from mytls.tls.profiles import PROFILES
+from mytls.tls.trust import ClientTrust
 from tests.files import folder
-from tests.memory import Link, RecorderFactory, authority, client_context, key_pair
+from tests.memory import Link, RecorderFactory, authority, client_context, key_pair, tls_options
+from tests.tls.authority import CLIENT, DAY, SERVER, Authority, ec_key, rsa_key, showing
+
+VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
 #: RFC 7919 appendix A.1, a group of 2048 bits.
 FFDHE2048 = int(
@@ -59,8 +72,8 @@ class Negotiating(RecorderFactory):
         return self.protocols
 
 
-class ALPNTests(SynchronousTestCase):
-    """RFC 7301 section 3.2."""
+class Negotiation(SynchronousTestCase):
+    """What is agreed on by ALPN."""
 
     def negotiated(self, link: Link) -> bytes:
         """What the client hears, which is what the handler's transport and its peer say."""
@@ -73,9 +86,13 @@ class ALPNTests(SynchronousTestCase):
         self.assertEqual(peer.alpn, agreed.decode() or None)
         return agreed
 
+
+class ALPNTests(Negotiation):
+    """RFC 7301 section 3.2."""
+
     def test_no_list(self) -> None:
         """A server without a list takes every client, and agrees on nothing."""
-        for options in (server_options(key_pair()), certificate_options()):
+        for options in (tls_options(), certificate_options()):
             self.assertEqual(self.negotiated(Link(options=options, alpn=[b"h2", b"http/1.1"])), b"")
 
     def test_no_offer(self) -> None:
@@ -116,63 +133,60 @@ class ALPNTests(SynchronousTestCase):
         self.assertRaises(SSL.Error, Link(handler=handler, alpn=[b"h2"]).handshake)
 
 
-class ServerOptionsTests(SynchronousTestCase):
-    """What `ssl:` and `mytls:` strings ask for."""
+class HostALPNTests(Negotiation):
+    """`alpn`: the list that a host is said to have."""
 
-    def version(self, options: CertificateOptions, version: int | None = None) -> str:
-        """The version that a client ends up with."""
-        link = Link(options=options, context=client_context(version))
-        link.handshake()
-        return link.client.get_protocol_version_name()
-
-    def test_versions(self) -> None:
-        """Without a method, and with each that means all, TLS 1.2 and 1.3 are served."""
-        for method in (None, "TLS_METHOD", "TLS_SERVER_METHOD", "SSLv23_METHOD"):
-            options = server_options(key_pair(), method)
-            self.assertEqual(self.version(options), "TLSv1.3", method)
-            self.assertEqual(self.version(options, SSL.TLS1_2_VERSION), "TLSv1.2", method)
-
-    def test_tls_1_2_alone(self) -> None:
-        """C{TLSv1_2_METHOD} is that version and no other."""
-        options = server_options(key_pair(), "TLSv1_2_METHOD")
-        self.assertEqual(self.version(options), "TLSv1.2")
-        self.assertRaises(SSL.Error, Link(options=options, context=client_context(SSL.TLS1_3_VERSION)).handshake)
-
-    def test_methods_of_openssl(self) -> None:
-        """Every method that is known is a name of C{OpenSSL.SSL}, as in Twisted's C{ssl:}."""
-        for method in METHODS:
-            self.assertIsInstance(getattr(SSL, method), int)
-
-    def test_old_method(self) -> None:
-        """What is too old is refused by name."""
-        for method in ("SSLv2_METHOD", "SSLv3_METHOD", "TLSv1_METHOD", "TLSv1_1_METHOD"):
-            with self.assertRaisesRegex(
-                ConfigurationError, f"^sslmethod={method}: versions before TLS 1.2 are not served"
-            ):
-                server_options(key_pair(), method)
-
-    def test_unknown_method(self) -> None:
-        """What is no method is refused with the nearest one."""
-        with self.assertRaisesRegex(
-            ConfigurationError, r"^sslmethod=TLS1_2_METHOD: no such method; did you mean 'TLSv1_2_METHOD'\?$"
+    def test_order(self) -> None:
+        """Of a mixed list the host's first is spoken, whatever the client's order."""
+        options = tls_options(alpn=("acme-tls/1", "h2", "http/1.1"))
+        for offered, agreed in (
+            ([b"http/1.1", b"h2"], b"h2"),
+            ([b"x", b"http/1.1"], b"http/1.1"),
+            ([b"h2", b"acme-tls/1"], b"acme-tls/1"),
+            ([b"acme-tls/1"], b"acme-tls/1"),
         ):
-            server_options(key_pair(), "TLS1_2_METHOD")
+            self.assertEqual(self.negotiated(Link(options=options, alpn=offered)), agreed)
 
-    def test_chain(self) -> None:
-        """The rest of the chain is sent behind the certificate."""
-        child = authority().create_child_ca()
-        leaf = child.issue_cert("localhost")
-        chain = [x509.load_pem_x509_certificate(pem.bytes()) for pem in leaf.cert_chain_pems]
-        self.assertEqual(len(chain), 2)
-        pair = KeyPair(load_pem_private_key(leaf.private_key_pem.bytes(), None), chain[0], tuple(chain[1:]))
-        link = Link(options=server_options(pair))
-        link.handshake()
-        self.assertEqual(link.client.get_peer_cert_chain(as_cryptography=True), chain)
+    def test_refused(self) -> None:
+        """A client that offers none of it is refused, in either version; acme-tls/1 is nothing special."""
+        for offered in ([b"http/1.1"], [b"acme-tls/1"], [b"H2"], [b"h2c", b"h"]):
+            for version in VERSIONS:
+                link = Link(options=tls_options(alpn=("h2",)), alpn=offered, context=client_context(version))
+                with self.assertRaises(SSL.Error) as caught:
+                    link.handshake()
+                self.assertIn("no application protocol", str(caught.exception))
+                failed = link.events[-1]
+                assert isinstance(failed, HandshakeFailed)
+                self.assertIs(failed.cause, Cause.NO_ALPN)
+
+    def test_offers_nothing(self) -> None:
+        """A client without the extension is served."""
+        self.assertEqual(self.negotiated(Link(options=tls_options(alpn=("h2",)))), b"")
+
+    def test_no_name(self) -> None:
+        """What can be no protocol's name is refused."""
+        for wrong in ("", "x" * 256):
+            with self.assertRaisesRegex(
+                ConfigurationError, f"^alpn={wrong}: no protocol's name; it has 1 to 255 bytes"
+            ):
+                tls_options(alpn=("h2", wrong))
+
+    def test_handler_adds_nothing(self) -> None:
+        """What the host says stands alone: protocols of the handler's do not add to it."""
+        handler = implementer(IProtocolNegotiationFactory)(Negotiating)(b"chat/2", b"h2")
+        options = tls_options(alpn=("http/1.1", "h2"))
+        link = Link(handler=handler, options=options, alpn=[b"chat/2", b"h2", b"http/1.1"])
+        self.assertEqual(self.negotiated(link), b"http/1.1")
+        self.assertRaises(SSL.Error, Link(handler=handler, options=options, alpn=[b"chat/2"]).handshake)
+
+
+class HostOptionsTests(SynchronousTestCase):
+    """What every host's context does."""
 
     def test_name_is_known(self) -> None:
         """OpenSSL's name is the client's, in a first handshake and in a resumed one, in either version."""
-        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
-            options, context = server_options(key_pair()), client_context(version)
+        for version in VERSIONS:
+            options, context = tls_options(), client_context(version)
             first = Link(options=options, context=context)
             first.handshake()
             first.read_client()
@@ -182,13 +196,13 @@ class ServerOptionsTests(SynchronousTestCase):
             second.client.set_session(session)
             second.handshake()
             certificate = len(key_pair().certificate.public_bytes(Encoding.DER))
-            self.assertGreater(self.sent(first) - self.sent(second), certificate, "a resumed one sends no certificate")
+            self.assertGreater(sent(first) - sent(second), certificate, "a resumed one sends no certificate")
             self.assertEqual(second.kinds(), ["Accepted", "Established"])
             self.assertEqual(second.transport.getHandle().get_servername(), b"localhost")
 
     def test_resumed_without_tickets(self) -> None:
         """A client of TLS 1.2 that takes no tickets resumes by the session's number."""
-        options, context = server_options(key_pair()), client_context(SSL.TLS1_2_VERSION)
+        options, context = tls_options(), client_context(SSL.TLS1_2_VERSION)
         context.set_options(SSL.OP_NO_TICKET)
         first, second = (Link(options=options, context=context) for _ in range(2))
         first.handshake()
@@ -196,11 +210,17 @@ class ServerOptionsTests(SynchronousTestCase):
         assert session is not None
         second.client.set_session(session)
         second.handshake()
-        self.assertLess(self.sent(second), self.sent(first) / 2)
+        self.assertLess(sent(second), sent(first) / 2)
 
-    def sent(self, link: Link) -> int:
-        """How many bytes the server has sent."""
-        return sum(len(each) for each in link.socket.writes)
+    def test_later_twisted(self) -> None:
+        """A Twisted that keeps its options elsewhere keeps its own order of suites."""
+
+        class Later:
+            def __init__(self, **said: object) -> None:
+                """Take what is said."""
+
+        self.patch(contexts, "HostOptions", Later)
+        self.assertFalse(hasattr(contexts._bare_options(PROFILES["modern"]), "_options"))
 
     def test_renegotiation(self) -> None:
         """A client of TLS 1.2 cannot make the server shake hands again."""
@@ -218,6 +238,464 @@ class ServerOptionsTests(SynchronousTestCase):
                 link.pump()
 
 
+def trusting(*authorities: Authority, revocations: Sequence[x509.CertificateRevocationList] = ()) -> ClientTrust:
+    """Who may issue clients' certificates."""
+    return ClientTrust(tuple(each.certificate for each in authorities), tuple(revocations))
+
+
+def options_for(clients: ClientTrust | None, pair: KeyPair | None = None, **said: Any) -> CertificateOptions:
+    """The options of a host with client certificates."""
+    settings = HostSettings(**{"client_auth": "required", **said})
+    return host_options(settings, [pair or key_pair()], clients)
+
+
+class ChainTests(SynchronousTestCase):
+    """What is sent of the certificates of a host."""
+
+    def setUp(self) -> None:
+        self.root = Authority("Root")
+
+    def shown(self, options: CertificateOptions, context: SSL.Context) -> list[x509.Certificate]:
+        """What a client gets to see."""
+        link = Link(options=options, context=context)
+        link.handshake()
+        return link.client.get_peer_cert_chain(as_cryptography=True) or []
+
+    def test_chain(self) -> None:
+        """The chain is sent behind the certificate, in its order, as long as it is; also a root."""
+        lower = Authority("Lower", Authority("Upper", self.root))
+        pair = lower.issue()
+        whole = attrs.evolve(pair, chain=(*pair.chain, self.root.certificate))
+        for each in (self.root.issue(), pair, whole):
+            for version in VERSIONS:
+                sent = self.shown(tls_options(each), client_context(version))
+                self.assertEqual(sent, [each.certificate, *each.chain])
+
+    def test_nothing_of_others(self) -> None:
+        """A CA of the clients' is not sent, also where it has issued the server's certificate."""
+        pair = self.root.issue()
+        self.assertEqual(
+            self.shown(options_for(trusting(self.root), pair, client_auth="optional"), client_context()),
+            [pair.certificate],
+        )
+
+    def test_two_kinds_of_keys(self) -> None:
+        """Of an RSA and an ECDSA certificate each client is shown the one that it can verify, with its own chain."""
+        of_rsa = Authority("RSA's CA", self.root).issue(key=rsa_key())
+        of_ecdsa = Authority("ECDSA's CA", Authority("Its CA", self.root)).issue()
+        for pairs in ([of_rsa, of_ecdsa], [of_ecdsa, of_rsa]):
+            options = host_options(HostSettings(), pairs)
+            for version in VERSIONS:
+                for algorithms, pair in (
+                    (b"rsa_pss_rsae_sha256:RSA+SHA256", of_rsa),
+                    (b"ECDSA+SHA256", of_ecdsa),
+                ):
+                    sent = self.shown(options, verifying(algorithms, version))
+                    self.assertEqual(sent, [pair.certificate, *pair.chain])
+
+    def test_two_kinds_of_suites(self) -> None:
+        """In TLS 1.2 the client's suites decide too."""
+        of_rsa, of_ecdsa = Authority("A", self.root).issue(key=rsa_key()), Authority("B", self.root).issue()
+        options = host_options(HostSettings(), [of_rsa, of_ecdsa])
+        for suite, pair in (("ECDHE-RSA-AES128-GCM-SHA256", of_rsa), ("ECDHE-ECDSA-AES128-GCM-SHA256", of_ecdsa)):
+            context = client_context(SSL.TLS1_2_VERSION)
+            context.set_cipher_list(suite.encode())
+            self.assertEqual(self.shown(options, context), [pair.certificate, *pair.chain])
+
+    def test_edwards_curve(self) -> None:
+        """An Ed25519 key serves."""
+        pair = self.root.issue(key=Ed25519PrivateKey.generate())
+        self.assertEqual(self.shown(tls_options(pair), client_context()), [pair.certificate])
+
+    def test_without_files_in_memory(self) -> None:
+        """Where the system has no files in memory the chain is whole too, and nothing stays on disk."""
+        place = folder(self)
+        self.patch(tempfile, "tempdir", str(place))
+        self.patch(contexts, "_in_memory", lambda: False)
+        pair = Authority("A", self.root).issue()
+        self.assertEqual(self.shown(tls_options(pair), client_context()), [pair.certificate, *pair.chain])
+        self.assertEqual(list(place.iterdir()), [])
+
+    def test_weak_key(self) -> None:
+        """RSA with 1024 bits is served, at the security level that it needs, alone or beside another."""
+        weak, good = self.root.issue(key=rsa_key(1024)), self.root.issue()
+        for pairs in ([weak], [weak, good], [good, weak]):
+            options = host_options(HostSettings(), pairs)
+            for version in VERSIONS:
+                algorithms = b"rsa_pss_rsae_sha256:RSA+SHA256"
+                self.assertEqual(self.shown(options, verifying(algorithms, version)), [weak.certificate])
+
+    def test_weak_chain(self) -> None:
+        """So is a certificate below a CA with such a key."""
+        weak = Authority("Weak", self.root, key=rsa_key(1024))
+        pair = weak.issue()
+        self.assertEqual(self.shown(tls_options(pair), client_context()), [pair.certificate, *pair.chain])
+
+    def test_level_of_others(self) -> None:
+        """The level is lowered for that host alone: another verifies clients as strictly as ever."""
+        weak = showing(self.root.client(key=rsa_key(1024)), seclevel(1))
+        tls_options(self.root.issue(key=rsa_key(1024)))
+        link = Link(options=options_for(trusting(self.root)), context=weak)
+        self.assertRaises(SSL.Error, link.handshake)
+        failed = link.events[-1]
+        assert isinstance(failed, HandshakeFailed)
+        self.assertIn("its key is too weak: client certificate CN=friend", failed.detail)
+
+    def test_worthless_key(self) -> None:
+        """RSA with 512 bits is refused in one line, in each profile."""
+        for profile in ("modern", "intermediate", "old"):
+            with self.assertRaisesRegex(
+                ConfigurationError, "^certKey=w.pem: its key is so short that it protects nothing"
+            ):
+                pair = attrs.evolve(self.root.issue(key=toy_key()), source="w.pem")
+                tls_options(pair, profile=profile, wrote={"certificate": "certKey"})
+
+    def test_worthless_chain(self) -> None:
+        """A CA with such a key is refused with OpenSSL's reason; `old`, which has no level, serves it."""
+        pair = attrs.evolve(Authority("Toy", self.root, key=toy_key()).issue(), source="w.pem")
+        with self.assertRaisesRegex(
+            ConfigurationError, "^certificate=w.pem: OpenSSL does not take it: ca key too small$"
+        ):
+            tls_options(pair)
+        sent = self.shown(tls_options(pair, profile="old"), seclevel(0))
+        self.assertEqual(sent, [pair.certificate, *pair.chain])
+
+    def test_nothing_to_show(self) -> None:
+        """A host without a certificate is none."""
+        with self.assertRaisesRegex(ConfigurationError, "^certificate=: there is none to show$"):
+            host_options(HostSettings(), [])
+
+    def test_wrong_key(self) -> None:
+        """A key that does not fit would be served to nobody: it is refused, and not told of in the error."""
+        pair = attrs.evolve(self.root.issue(), key=ec_key(), source="w.pem")
+        with self.assertRaisesRegex(ConfigurationError, "^certificate=w.pem: OpenSSL does not take it: .*mismatch"):
+            tls_options(pair)
+
+
+class SessionTests(SynchronousTestCase):
+    """A session made under one context never resumes in another."""
+
+    #: TLS 1.2 by ticket and by number, TLS 1.3.
+    WAYS = ((SSL.TLS1_2_VERSION, 0), (SSL.TLS1_2_VERSION, SSL.OP_NO_TICKET), (SSL.TLS1_3_VERSION, 0))
+
+    def setUp(self) -> None:
+        self.root = Authority("Clients' CA")
+
+    def meets(self, context: SSL.Context, options: CertificateOptions, session: SSL.Session | None = None) -> Link:
+        """A client that has this session."""
+        link = Link(options=options, context=context)
+        if session is not None:
+            link.client.set_session(session)
+        link.handshake()
+        link.read_client()
+        return link
+
+    def resumed(self, context: SSL.Context, first: CertificateOptions, second: CertificateOptions) -> bool:
+        """Whether a client of the first goes on at the second."""
+        one = self.meets(context, first)
+        session = one.client.get_session()
+        other = self.meets(context, second, session)
+        for each in (one, other):
+            self.assertEqual(each.kinds(), ["Accepted", "Established"])
+        certificate = len(key_pair().certificate.public_bytes(Encoding.DER))
+        # A handshake that is resumed sends no certificate; a full one sends the same as the first.
+        saved = sent(one) - sent(other)
+        self.assertTrue(saved > certificate or abs(saved) < certificate / 3, saved)
+        return saved > certificate
+
+    def contexts(self, shows: bool) -> Iterator[SSL.Context]:
+        """A client in each way."""
+        for version, option in self.WAYS:
+            context = client_context(version)
+            context.set_options(option)
+            yield showing(self.root.client(), context) if shows else context
+
+    def test_own(self) -> None:
+        """In its own context it does, in each way, with client certificates or without."""
+        for shows, options in ((False, tls_options()), (True, options_for(trusting(self.root)))):
+            for context in self.contexts(shows):
+                self.assertTrue(self.resumed(context, options, options))
+
+    def test_other(self) -> None:
+        """In that of the same settings it does not."""
+        trust = trusting(self.root)
+        for shows, make in ((False, tls_options), (True, lambda: options_for(trust))):
+            for context in self.contexts(shows):
+                self.assertFalse(self.resumed(context, make(), make()))
+
+    def test_no_way_around_certificates(self) -> None:
+        """A session of an open host, or of one where certificates are optional, opens no host that requires them."""
+        trust = trusting(self.root)
+        for open_host in (tls_options(), options_for(trust, client_auth="optional")):
+            for context in self.contexts(False):
+                session = self.meets(context, open_host).client.get_session()
+                link = Link(options=options_for(trust), context=context)
+                assert session is not None
+                link.client.set_session(session)
+                with self.assertRaises(SSL.Error):
+                    link.handshake()
+                    link.read_client()
+                failed = link.events[-1]
+                assert isinstance(failed, HandshakeFailed)
+                self.assertIs(failed.cause, Cause.NO_CERTIFICATE)
+                self.assertEqual(link.handlers, [])
+
+    def test_who_it_is(self) -> None:
+        """A session that is resumed has the certificate that it was made with."""
+        for context in self.contexts(True):
+            options = options_for(trusting(self.root))
+            first = self.meets(context, options)
+            again = self.meets(context, options, first.client.get_session())
+            known = [link.transport.peer.certificate for link in (first, again) if link.transport.peer]
+            self.assertEqual(len(known), 2)
+            self.assertIsNotNone(known[0])
+            self.assertEqual(known[0], known[1])
+
+    def test_lifetime(self) -> None:
+        """A session is good for two hours."""
+        self.assertEqual(SESSION_LIFETIME, 2 * 60 * 60)
+        self.assertEqual(tls_options().getContext().get_timeout(), SESSION_LIFETIME)
+
+
+class ClientAuthTests(SynchronousTestCase):
+    """`client-auth`: who is let in. Why others are not is in `test_failures`."""
+
+    def setUp(self) -> None:
+        self.root = Authority("Root")
+        self.between = Authority("Between", self.root)
+
+    def enters(self, options: CertificateOptions, context: SSL.Context) -> bool:
+        """Whether the handler meets this client."""
+        link = Link(options=options, context=context)
+        try:
+            link.handshake()
+            link.read_client()
+        except SSL.Error:
+            link.to_server(link.outgoing())
+        self.assertEqual(link.kinds(), ["Accepted", "Established" if link.handlers else "HandshakeFailed"])
+        return bool(link.handlers)
+
+    def test_required(self) -> None:
+        """Who has a certificate of the CA's enters, and nobody else."""
+        for version in VERSIONS:
+            options = options_for(trusting(self.root))
+            self.assertTrue(self.enters(options, showing(self.root.client(), client_context(version))))
+            self.assertTrue(self.enters(options, showing(self.between.client(), client_context(version))))
+            self.assertFalse(self.enters(options, client_context(version)))
+            self.assertFalse(self.enters(options, showing(Authority("Root").client(), client_context(version))))
+
+    def test_optional(self) -> None:
+        """Who has none enters too; a wrong one is no better for that."""
+        for version in VERSIONS:
+            options = options_for(trusting(self.root), client_auth="optional")
+            self.assertTrue(self.enters(options, showing(self.root.client(), client_context(version))))
+            self.assertTrue(self.enters(options, client_context(version)))
+            self.assertFalse(self.enters(options, showing(Authority("Root").client(), client_context(version))))
+
+    def test_off(self) -> None:
+        """No certificate is asked for, and none is looked at."""
+        for version in VERSIONS:
+            options = host_options(HostSettings(), [key_pair()], trusting(self.root))
+            link = Link(options=options, context=showing(Authority("Root").client(), client_context(version)))
+            link.handshake()
+            peer = link.transport.peer
+            assert peer is not None
+            self.assertIsNone(peer.certificate)
+            self.assertEqual(link.client.get_client_ca_list(), [])
+
+    def test_no_authority(self) -> None:
+        """Nobody to verify with is an error, and never a host that lets everybody in."""
+        for client_auth in ("required", "optional"):
+            for nobody in (None, trusting()):
+                with self.assertRaisesRegex(ConfigurationError, f"^client-auth={client_auth}: no CA to verify clients"):
+                    options_for(nobody, client_auth=client_auth)
+
+    def test_mode(self) -> None:
+        """The context says itself that it verifies; one that does not is never given out."""
+        required = options_for(trusting(self.root)).getContext().get_verify_mode()
+        self.assertEqual(required, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        optional = options_for(trusting(self.root), client_auth="optional").getContext().get_verify_mode()
+        self.assertEqual(optional, SSL.VERIFY_PEER)
+        self.patch(SSL.Context, "set_verify", lambda *arguments: None)
+        self.assertRaises(RuntimeError, options_for, trusting(self.root))
+
+    def test_authorities_are_named(self) -> None:
+        """The client is told which CAs are meant, so that it can choose."""
+        for version in VERSIONS:
+            link = Link(options=options_for(trusting(self.root, self.between), client_auth="optional"),
+                        context=client_context(version))  # fmt: skip
+            link.handshake()
+            self.assertEqual([each.commonName for each in named(link.client)], ["Root", "Between"])
+
+    def test_intermediate_alone(self) -> None:
+        """A CA is trusted by itself, without its root: for what it has issued, and nothing else of the root's."""
+        root = self.root.certificate
+        for version in VERSIONS:
+            options = options_for(trusting(self.between))
+            friend = self.between.client()
+            for sent_too in ((), friend.chain, (*friend.chain, root)):
+                client = attrs.evolve(friend, chain=sent_too)
+                self.assertTrue(self.enters(options, showing(client, client_context(version))), len(sent_too))
+            for stranger in (self.root.client(), Authority("Another", self.root).client()):
+                client = attrs.evolve(stranger, chain=(*stranger.chain, root))
+                self.assertFalse(self.enters(options, showing(client, client_context(version))))
+
+    def test_usage(self) -> None:
+        """A certificate without extended key usages is for everything, so for clients too."""
+        for version in VERSIONS:
+            for usages in ((), (CLIENT,), (SERVER, CLIENT)):
+                client = showing(self.root.client(usages=usages), client_context(version))
+                self.assertTrue(self.enters(options_for(trusting(self.root)), client))
+
+    def test_revocation(self) -> None:
+        """Who is not on the list of his CA enters."""
+        alone = trusting(self.between, revocations=[self.between.revoking()])
+        for version in VERSIONS:
+            friend = showing(self.between.client(), client_context(version))
+            self.assertTrue(self.enters(options_for(alone), friend))
+        revoked = self.root.client("foe").certificate
+        for revocations in (
+            (self.root.revoking(revoked),),
+            (self.root.revoking(revoked), self.between.revoking(revoked)),
+            (self.between.revoking(revoked),),
+        ):
+            options = options_for(trusting(self.root, self.between, revocations=revocations))
+            issuer = self.root if len(revocations) == 2 or revocations[0].issuer == self.root.name else self.between
+            for version in VERSIONS:
+                self.assertTrue(self.enters(options, showing(issuer.client(), client_context(version))))
+
+
+class StapleTests(SynchronousTestCase):
+    """OCSP responses (RFC 6066 section 8, RFC 8446 section 4.4.2.1)."""
+
+    def setUp(self) -> None:
+        self.root = Authority("Root")
+
+    def with_staple(self, until: Any = DAY, **how: Any) -> KeyPair:
+        """A certificate with its response."""
+        pair = self.root.issue(**how)
+        return attrs.evolve(pair, staple=self.root.staple(pair.certificate, until))
+
+    def stapled(self, pairs: Sequence[KeyPair], context: SSL.Context, ask: bool = True) -> list[bytes]:
+        """What the client has heard, in a handshake that succeeds."""
+        heard: list[bytes] = []
+
+        def hear(connection: SSL.Connection, response: bytes, data: Any) -> bool:
+            heard.append(response)
+            return True
+
+        context.set_ocsp_client_callback(hear)
+        link = Link(options=host_options(HostSettings(), pairs), context=context)
+        if ask:
+            link.client.request_ocsp()
+        link.handshake()
+        return heard
+
+    def test_asked(self) -> None:
+        """A client that asks gets the response, in either version."""
+        pair = self.with_staple()
+        for version in VERSIONS:
+            self.assertEqual(self.stapled([pair], client_context(version)), [pair.staple])
+
+    def test_not_asked(self) -> None:
+        """One that does not ask is sent none: it would have to refuse it."""
+        pair = self.with_staple()
+        for version in VERSIONS:
+            self.assertEqual(self.stapled([pair], client_context(version), ask=False), [])
+
+    def test_of_the_certificate_shown(self) -> None:
+        """Of several certificates the response is that of the one that the client sees; none, where that has none."""
+        of_rsa, of_ecdsa = self.with_staple(key=rsa_key()), self.with_staple()
+        bare = self.root.issue()
+        for version in VERSIONS:
+            for pairs, algorithms, expected in (
+                ([of_rsa, of_ecdsa], b"rsa_pss_rsae_sha256:RSA+SHA256", of_rsa.staple),
+                ([of_rsa, of_ecdsa], b"ECDSA+SHA256", of_ecdsa.staple),
+                ([of_rsa, bare], b"rsa_pss_rsae_sha256:RSA+SHA256", of_rsa.staple),
+                ([of_rsa, bare], b"ECDSA+SHA256", b""),
+            ):
+                self.assertEqual(self.stapled(pairs, verifying(algorithms, version)), [expected])
+
+    def test_past_its_time(self) -> None:
+        """A response that has become old since it was loaded is not sent: clients would refuse the certificate."""
+        for version in VERSIONS:
+            self.assertEqual(self.stapled([self.with_staple(until=-DAY / 2)], client_context(version)), [b""])
+
+
+class KeyLogTests(SynchronousTestCase):
+    """`keylog`: the NSS key log format."""
+
+    def test_lines(self) -> None:
+        """Each secret of each handshake is a line, as the client has it."""
+        for version, labels in (
+            (SSL.TLS1_2_VERSION, [b"CLIENT_RANDOM"]),
+            (
+                SSL.TLS1_3_VERSION,
+                [
+                    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+                    b"CLIENT_TRAFFIC_SECRET_0",
+                    b"EXPORTER_SECRET",
+                    b"SERVER_HANDSHAKE_TRAFFIC_SECRET",
+                    b"SERVER_TRAFFIC_SECRET_0",
+                ],
+            ),
+        ):
+            ours: list[bytes] = []
+            theirs: list[bytes] = []
+            context = client_context(version)
+            context.set_keylog_callback(lambda connection, line, theirs=theirs: theirs.append(line))  # type: ignore[misc]
+            Link(options=host_options(HostSettings(), [key_pair()], keylog=ours.append), context=context).handshake()
+            self.assertEqual(sorted(line.split()[0] for line in ours), labels)
+            self.assertEqual(sorted(ours), sorted(theirs))
+
+    def test_not_asked_for(self) -> None:
+        """Without it no secret leaves OpenSSL."""
+        asked: list[object] = []
+        self.patch(SSL.Context, "set_keylog_callback", lambda context, callback: asked.append(callback))
+        tls_options()
+        self.assertEqual(asked, [])
+
+
+def sent(link: Link) -> int:
+    """How many bytes the server has sent."""
+    return sum(len(each) for each in link.socket.writes)
+
+
+def verifying(algorithms: bytes, version: int) -> SSL.Context:
+    """A client's context that knows these signature algorithms alone, for which pyOpenSSL has no public call."""
+    context = seclevel(1)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    library: Any = getattr(SSL, "_lib")  # noqa: B009  # private, and not in pyOpenSSL's types
+    assert library.SSL_CTX_set1_sigalgs_list(cast(Any, context)._context, algorithms) == 1
+    return context
+
+
+def seclevel(level: int) -> SSL.Context:
+    """A client's context of this security level."""
+    context = client_context()
+    context.set_cipher_list(f"DEFAULT:@SECLEVEL={level}".encode())
+    return context
+
+
+def named(client: SSL.Connection) -> Any:
+    """The names of the CAs that the server has asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return client.get_client_ca_list()
+
+
+def toy_key() -> rsa.RSAPrivateKey:
+    """An RSA key of 512 bits, from two primes of elliptic curves."""
+    p, q = 2**255 - 19, 2**256 - 2**32 - 977
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    numbers = rsa.RSAPrivateNumbers(
+        p, q, d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q), public
+    )
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
 class DiffieHellmanTests(SynchronousTestCase):
     """`dhParameters`."""
 
@@ -232,33 +710,33 @@ class DiffieHellmanTests(SynchronousTestCase):
         self.path.write_text(f"-----BEGIN DH PARAMETERS-----\n{text}-----END DH PARAMETERS-----\n")
         return self.path
 
-    def test_used(self) -> None:
+    def test_agreed_on(self) -> None:
         """A client of TLS 1.2 that speaks DHE alone is served with these parameters."""
         leaf = authority().issue_cert("localhost", key_type=trustme.KeyType.RSA)
         certificate = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
         pair = KeyPair(load_pem_private_key(leaf.private_key_pem.bytes(), None), certificate)
         context = client_context(SSL.TLS1_2_VERSION)
         context.set_cipher_list(b"DHE-RSA-AES128-GCM-SHA256")
-        link = Link(options=server_options(pair, None, str(self.write(FFDHE2048))), context=context)
+        link = Link(options=tls_options(pair, dh_parameters=str(self.write(FFDHE2048))), context=context)
         link.handshake()
         self.assertEqual(link.client.get_cipher_name(), "DHE-RSA-AES128-GCM-SHA256")
 
     def test_missing(self) -> None:
         """A file that is not there is told with its word."""
         with self.assertRaisesRegex(ConfigurationError, rf"^dhParameters={self.path}: no such file$"):
-            server_options(key_pair(), None, str(self.path))
+            tls_options(dh_parameters=str(self.path), wrote={"dh-parameters": "dhParameters"})
 
     def test_other_file(self) -> None:
         """A file of something else is told as that."""
         self.path.write_bytes(authority().cert_pem.bytes())
         with self.assertRaisesRegex(ConfigurationError, "there are no PEM DH PARAMETERS in it"):
-            server_options(key_pair(), None, str(self.path))
+            tls_options(dh_parameters=str(self.path), wrote={"dh-parameters": "dhParameters"})
 
     def test_broken(self) -> None:
         """Parameters that OpenSSL cannot read are one line."""
         self.path.write_text("-----BEGIN DH PARAMETERS-----\nMEYCQQDaW\n-----END DH PARAMETERS-----\n")
-        with self.assertRaisesRegex(ConfigurationError, "^OpenSSL does not take these settings: "):
-            server_options(key_pair(), None, str(self.path))
+        with self.assertRaisesRegex(ConfigurationError, rf"^dhParameters={self.path}: OpenSSL does not take it: "):
+            tls_options(dh_parameters=str(self.path), wrote={"dh-parameters": "dhParameters"})
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -382,6 +860,6 @@ class ConnectionMakerTests(SynchronousTestCase):
 
     def test_used_twice(self) -> None:
         """The same options may serve at two places."""
-        options = server_options(key_pair())
+        options = tls_options()
         self.serves(options, alpn=[b"h2"])
         self.serves(options, alpn=[b"h2"])

@@ -18,10 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
 from mytls.tls.certificates import KeyPair
-from mytls.tls.contexts import server_options
 from mytls.tls.development import DevelopmentCertificate, development_certificate, state_folder
 from tests.files import folder
-from tests.memory import Link
+from tests.memory import Link, tls_options
 
 NOW = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 
@@ -270,6 +269,6 @@ class TrustTests(Made):
 
     def test_serves(self) -> None:
         """It serves a client, which gets the certificate and the CA's."""
-        link = Link(options=server_options(KeyPair.from_files(str(self.files.key), str(self.files.chain))))
+        link = Link(options=tls_options(KeyPair.from_files(str(self.files.key), str(self.files.chain))))
         link.handshake()
         self.assertEqual(link.client.get_peer_cert_chain(as_cryptography=True), [self.leaf(), self.authority()])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
+import attrs
 import trustme
+from cryptography import x509
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromCertificates
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,9 +17,14 @@ from zope.interface import implementer
 
 from mytls.errors import Cause
 from mytls.events import HandshakeFailed
-from mytls.tls.contexts import NoCommonProtocol
+from mytls.settings import HostSettings
+from mytls.tls import contexts, failures
+from mytls.tls.certificates import KeyPair
+from mytls.tls.contexts import NoCommonProtocol, host_options
 from mytls.tls.failures import explain
+from mytls.tls.trust import ClientTrust
 from tests.memory import Link, authority, client_context, key_pair
+from tests.tls.authority import DAY, SERVER, Authority, rsa_key, showing
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
@@ -44,7 +53,7 @@ class ContextOf:
         return self.context
 
 
-class HandshakeTests(SynchronousTestCase):
+class HandshakeFailures(SynchronousTestCase):
     """Two ends that cannot agree."""
 
     def failure(self, link: Link) -> HandshakeFailed:
@@ -59,6 +68,10 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(link.handlers, [])
         assert isinstance(last, HandshakeFailed)
         return last
+
+
+class HandshakeTests(HandshakeFailures):
+    """What OpenSSL's errors mean."""
 
     def after_the_hello(self, version: int, data: bytes) -> HandshakeFailed:
         """What a server says of a client that sends this behind its ClientHello."""
@@ -175,6 +188,191 @@ class HandshakeTests(SynchronousTestCase):
             (failure.cause, failure.detail), (Cause.HANDLER, "a callback of the TLS context raised ZeroDivisionError")
         )
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class ClientCertificateTests(HandshakeFailures):
+    """Why a client's certificate was refused, in either version: the cause, and which certificate it was."""
+
+    def setUp(self) -> None:
+        self.root = Authority("Root")
+        self.between = Authority("Between", self.root)
+
+    def refused(self, client: KeyPair, *revocations: x509.CertificateRevocationList) -> tuple[Cause, str]:
+        """Why this client is refused, where he is."""
+        trust = ClientTrust((self.root.certificate,), revocations)
+        told = set()
+        for version in VERSIONS:
+            for client_auth in ("required", "optional"):
+                options = host_options(HostSettings(client_auth=client_auth), [key_pair()], trust)
+                failure = self.failure(Link(options=options, context=showing(client, client_context(version))))
+                told.add((failure.cause, failure.detail))
+        (one,) = told
+        return one
+
+    def of(self, pair: KeyPair, name: str = "friend") -> str:
+        """How a client's own certificate is told of."""
+        return f"client certificate CN={name}, serial {pair.certificate.serial_number:X}"
+
+    def test_expired(self) -> None:
+        """Past its time."""
+        client = self.root.client(until=-DAY / 2)
+        self.assertEqual(self.refused(client), (Cause.EXPIRED, f"it has expired: {self.of(client)}"))
+
+    def test_not_yet_valid(self) -> None:
+        """Before its time."""
+        client = self.root.client(since=DAY / 2)
+        self.assertEqual(self.refused(client), (Cause.NOT_YET_VALID, f"it is not valid yet: {self.of(client)}"))
+
+    def test_wrong_usage(self) -> None:
+        """For servers alone: no server lets in another server's certificate."""
+        client = self.root.client(usages=(SERVER,))
+        expected = f"it is not for clients (extended key usage): {self.of(client)}"
+        self.assertEqual(self.refused(client), (Cause.WRONG_USAGE, expected))
+
+    def test_unknown_ca(self) -> None:
+        """Of another authority, one of the same name among them; signed by itself; without what stands in between."""
+        other = Authority("Other")
+        of_between = attrs.evolve(self.between.client(), chain=())
+        same_name = Authority("Root").client()
+        itself = KeyPair(other.key, other.certificate)
+        for client, words in (
+            (other.client(), f"no CA of client-ca has issued it: {self.of(other.client())}"),
+            (of_between, f"no CA of client-ca has issued it: {self.of(of_between)}"),
+            (same_name, f"no CA of client-ca has issued it: {self.of(same_name)}"),
+            (itself, f"it is signed by itself, and not in client-ca: {self.of(itself, 'Other')}"),
+        ):
+            cause, detail = self.refused(client)
+            self.assertIs(cause, Cause.UNKNOWN_CA)
+            self.assertEqual(detail.rpartition(",")[0], words.rpartition(",")[0])
+
+    def test_foreign_root(self) -> None:
+        """A root that the client sends along is no root of ours, and it is the root that is told of."""
+        other = Authority("Other")
+        client = attrs.evolve(other.client(), chain=(other.certificate,))
+        cause, detail = self.refused(client)
+        self.assertIs(cause, Cause.UNKNOWN_CA)
+        serial = f"{other.certificate.serial_number:X}"
+        self.assertEqual(detail, f"its root is not in client-ca: CA of the client's chain CN=Other, serial {serial}")
+
+    def test_expired_ca(self) -> None:
+        """A CA that is past its time has no clients any more."""
+        late = Authority("Late", self.root, until=-DAY / 2)
+        cause, detail = self.refused(late.client())
+        self.assertIs(cause, Cause.EXPIRED)
+        self.assertTrue(detail.startswith("it has expired: CA of the client's chain CN=Late, serial "), detail)
+
+    def test_no_ca(self) -> None:
+        """A client that issues certificates is no CA."""
+        client = self.root.client("client")
+        liar = Authority("client")
+        liar.key, liar.certificate, liar.above = client.key, client.certificate, self.root
+        cause, detail = self.refused(liar.client())
+        self.assertIs(cause, Cause.UNKNOWN_CA)
+        self.assertRegex(detail, "^it is no CA: CA of the client's chain CN=client, serial ")
+
+    def test_other_trouble(self) -> None:
+        """What has no words of its own is told by OpenSSL's number, and counts as a CA that is not ours."""
+        failure = failures._refused(contexts.Refusal(999, 0, X509.from_cryptography(self.root.certificate)))
+        self.assertIs(failure.cause, Cause.UNKNOWN_CA)
+        self.assertTrue(
+            failure.detail.startswith("OpenSSL's verification error 999: client certificate CN=Root, serial ")
+        )
+
+    def test_weak_key(self) -> None:
+        """A key below OpenSSL's level."""
+        client = self.root.client(key=rsa_key(1024))
+        self.assertEqual(
+            self.refused_at(client, client_level=1), (Cause.UNKNOWN_CA, f"its key is too weak: {self.of(client)}")
+        )
+
+    def refused_at(self, client: KeyPair, client_level: int) -> tuple[Cause, str]:
+        """Why a client is refused that itself has no objection to its key."""
+        context = client_context()
+        context.set_cipher_list(f"DEFAULT:@SECLEVEL={client_level}".encode())
+        trust = ClientTrust((self.root.certificate,))
+        options = host_options(HostSettings(client_auth="required"), [key_pair()], trust)
+        failure = self.failure(Link(options=options, context=showing(client, context)))
+        return failure.cause, failure.detail
+
+    def test_revoked(self) -> None:
+        """On the list of its CA."""
+        client = self.root.client()
+        told = self.refused(client, self.root.revoking(client.certificate))
+        self.assertEqual(told, (Cause.REVOKED, f"it was revoked: {self.of(client)}"))
+
+    def test_revoked_below_an_intermediate(self) -> None:
+        """On the list of an intermediate; the root has a list or has none."""
+        client = self.between.client()
+        lists = (self.between.revoking(client.certificate), self.root.revoking())
+        for revocations in (lists, lists[:1]):
+            told = self.refused(client, *revocations)
+            self.assertEqual(told, (Cause.REVOKED, f"it was revoked: {self.of(client)}"))
+
+    def test_revoked_ca(self) -> None:
+        """A client below a CA that was revoked itself, where the CAs have lists."""
+        cause, detail = self.refused(
+            self.between.client(), self.between.revoking(), self.root.revoking(self.between.certificate)
+        )
+        self.assertIs(cause, Cause.REVOKED)
+        self.assertTrue(detail.startswith("it was revoked: CA of the client's chain CN=Between, serial "), detail)
+
+    def test_no_list(self) -> None:
+        """Where there are lists, a client of a CA without one is refused: nobody knows whether it was revoked."""
+        client = self.between.client()
+        cause, detail = self.refused(client, self.root.revoking())
+        self.assertIs(cause, Cause.REVOKED)
+        trouble = "whether it was revoked cannot be told: there is no revocation list of its issuer's"
+        self.assertEqual(detail, f"{trouble}: {self.of(client)}")
+
+    def test_list_out_of_time(self) -> None:
+        """A list past its next update, or before its time, lets nobody in."""
+        client = self.root.client()
+        for late, words in (
+            (self.root.revoking(until=-DAY / 2), "past its next update"),
+            (self.root.revoking(since=DAY / 2), "not valid yet"),
+        ):
+            cause, detail = self.refused(client, late)
+            self.assertIs(cause, Cause.REVOKED)
+            trouble = f"whether it was revoked cannot be told: its issuer's revocation list is {words}"
+            self.assertEqual(detail, f"{trouble}: {self.of(client)}")
+
+    def test_forged_list(self) -> None:
+        """A list that somebody else has signed lets nobody in."""
+        client = self.root.client()
+        cause, detail = self.refused(client, Authority("Root").revoking())
+        self.assertIs(cause, Cause.REVOKED)
+        self.assertRegex(detail, "revocation list has a wrong signature: client certificate CN=friend, serial ")
+
+    def test_strangers_words(self) -> None:
+        """The subject is a stranger's: it comes as one line, and can end no quotes."""
+        _, detail = self.refused(Authority("Other").client('a\n"b'))
+        self.assertIn(r"client certificate CN=a\x0a\x5c\x22b, serial ", detail)
+
+    def test_unreadable_subject(self) -> None:
+        """A subject that cannot be read is said to be that, and the cause is known all the same."""
+        client = Authority("Other").client()
+        self.patch(X509, "to_cryptography", lambda certificate: 1 / 0)
+        cause, detail = self.refused(client)
+        self.assertIs(cause, Cause.UNKNOWN_CA)
+        self.assertRegex(
+            detail, "^no CA of client-ca has issued it: client certificate with an unreadable subject, serial"
+        )
+
+    def test_nothing_is_kept(self) -> None:
+        """What is known of a refusal goes with its connection."""
+        gc.collect()
+        before = len(contexts._refusals)
+        self.refused(Authority("Other").client())
+        gc.collect()
+        self.assertEqual(len(contexts._refusals), before)
+
+    def test_later_client(self) -> None:
+        """A refusal is told of the connection that it was for, and of no other."""
+        trust = ClientTrust((self.root.certificate,))
+        options = host_options(HostSettings(client_auth="required"), [key_pair()], trust)
+        stranger = self.failure(Link(options=options, context=showing(Authority("Other").client(), client_context())))
+        nobody = self.failure(Link(options=options))
+        self.assertEqual((stranger.cause, nobody.cause), (Cause.UNKNOWN_CA, Cause.NO_CERTIFICATE))
 
 
 class ExplainTests(SynchronousTestCase):

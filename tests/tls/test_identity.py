@@ -7,9 +7,8 @@ from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromC
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.peer import Peer
-from mytls.tls.contexts import server_options
 from mytls.tls.identity import peer_of, same_name
-from tests.memory import CLIENT_ADDRESS, Link, authority, client_context, key_pair
+from tests.memory import CLIENT_ADDRESS, Link, authority, client_context, key_pair, tls_options
 
 VERSIONS = ((SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3"))
 
@@ -95,7 +94,7 @@ class SameNameTests(SynchronousTestCase):
 
     def test_session_of_another_name(self) -> None:
         """A session that was made for one name does not come in by another."""
-        options = server_options(key_pair())
+        options = tls_options()
         for version, _ in VERSIONS:
             context = client_context(version)
             first = shaken(Link(options=options, context=context, server_name=b"a.example"))

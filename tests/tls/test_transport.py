@@ -31,8 +31,7 @@ from mytls.events import Closed, HandlerFailed, HandshakeFailed
 from mytls.handlers.builtin import EchoFactory
 from mytls.tls import transport as transport_module
 from mytls.tls import tunnel as tunnel_module
-from mytls.tls.contexts import server_options
-from tests.memory import Link, Producer, Recorder, RecorderFactory, client_context, key_pair
+from tests.memory import Link, Producer, Recorder, RecorderFactory, client_context, key_pair, tls_options
 from tests.tls.records import ALERT, DATA, RecordWriter
 
 TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
@@ -100,7 +99,7 @@ class InterfaceTests(TransportCase):
 
     def test_negotiated_protocol(self) -> None:
         """ALPN's result is bytes, or None where there is none."""
-        options = server_options(key_pair())
+        options = tls_options()
         self.assertIsNone(established(options=options, alpn=[b"h2"]).transport.negotiatedProtocol)
 
         class Offers(RecorderFactory):
@@ -1107,7 +1106,7 @@ class HostilePeerTests(TransportCase):
         """A client that knows RSA alone, where our key is ECDSA, gets handshake_failure, and the cause is named."""
         context = client_context(TLS12)
         context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
-        link = Link(context=context, options=server_options(key_pair()))
+        link = Link(context=context, options=tls_options())
         with self.assertRaises(SSL.WantReadError):
             link.client.do_handshake()
         link.to_server(link.outgoing())
@@ -1295,7 +1294,7 @@ class ResumptionTests(TransportCase):
     def test_resumes(self) -> None:
         """TLS 1.2 and 1.3 sessions are resumed by default."""
         for version in (TLS12, TLS13):
-            options = server_options(key_pair())
+            options = tls_options()
             context = client_context(version)
             first = Link(EchoFactory(), options=options, context=context)
             first.handshake()
@@ -1311,19 +1310,19 @@ class ResumptionTests(TransportCase):
         """A session of one context is a full handshake in another."""
         for version in (TLS12, TLS13):
             context = client_context(version)
-            first = Link(EchoFactory(), options=server_options(key_pair()), context=context)
+            first = Link(EchoFactory(), options=tls_options(), context=context)
             first.handshake()
             first.client.send(b"x")
             first.pump()
             session = first.client.get_session()
             assert session is not None
-            again = self._resume(server_options(key_pair()), context, session)
+            again = self._resume(tls_options(), context, session)
             self.assertEqual(bytes(again.received), b"y")
             self.assertFalse(resumed(again.client))
 
     def test_name_of_a_resumed_session(self) -> None:
         """A TLS 1.2 session that was made for one name is not accepted for another."""
-        options = server_options(key_pair())
+        options = tls_options()
         context = client_context(TLS12)
         first = Link(EchoFactory(), options=options, context=context)
         first.handshake()

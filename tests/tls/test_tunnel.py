@@ -7,16 +7,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import Cause, TLSFailure
 from mytls.tls import tunnel as module
-from mytls.tls.contexts import server_options
 from mytls.tls.tunnel import DirectTunnel, State, Tunnel
-from tests.memory import client_context, key_pair
+from tests.memory import client_context, tls_options
 
 
 class Ends:
     """A client that the test plays by hand, and the tunnel."""
 
     def __init__(self, kind: type[Tunnel], version: int | None = None) -> None:
-        connection = SSL.Connection(server_options(key_pair()).getContext())
+        connection = SSL.Connection(tls_options().getContext())
         connection.set_accept_state()
         self.tunnel = kind(connection)
         self.client = SSL.Connection(client_context(version))

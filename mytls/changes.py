@@ -1,0 +1,68 @@
+"""What a reload has changed, in words for whoever reads the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mytls.errors import visible
+from mytls.hosts import Host, Hosts
+from mytls.tls.certificates import KeyPair
+
+
+def changes(where: str, old: Hosts, new: Hosts) -> list[str]:
+    """
+    What is different for the clients of a listener: names, serials, not-after.
+
+    @param where: the listener, as logs name it
+    """
+    before, after = _by_names(old), _by_names(new)
+    found = [f"{where}: host {_shown(key)} is gone" for key in before if key not in after]
+    for key, host in after.items():
+        if key not in before:
+            found.append(f"{where}: host {_shown(key)} is new, {_certificates(host.pairs)}")
+        else:
+            found.extend(f"{_shown(key)}: {change}" for change in _between(before[key], host))
+    if _name_of(old.unknown) != _name_of(new.unknown):
+        found.append(f"{where}: unknown names: {_name_of(old.unknown)}, now {_name_of(new.unknown)}")
+    return found
+
+
+def _by_names(hosts: Hosts) -> dict[tuple[object, ...], Host]:
+    return {(host.names, host.alpn) if host.names else ((), ()): host for host in hosts.all}
+
+
+def _between(old: Host, new: Host) -> list[str]:
+    found = []
+    if [pair.digest for pair in old.pairs] != [pair.digest for pair in new.pairs]:
+        found.append(f"{_serials(old.pairs)} -> {_certificates(new.pairs)}")
+    if old.settings.handler != new.settings.handler:
+        found.append(f"handler {visible(str(old.settings.handler))} -> {visible(str(new.settings.handler))}")
+    if (old.settings.allow, old.settings.deny) != (new.settings.allow, new.settings.deny):
+        found.append("other rules")
+    if old.digest != new.digest and not found:
+        found.append("other settings or client CAs")
+    return found
+
+
+def _shown(key: tuple[object, ...]) -> str:
+    names = key[0]
+    assert isinstance(names, tuple)
+    return visible(",".join(names[:3]) + (",..." if len(names) > 3 else "")) if names else "any name"
+
+
+def _name_of(host: Host | None) -> str:
+    return "refused" if host is None else visible(host.known_as())
+
+
+def _serials(pairs: Iterable[KeyPair]) -> str:
+    return ", ".join(f"serial {pair.certificate.serial_number:X}" for pair in pairs) or "no certificate"
+
+
+def _certificates(pairs: Sequence[KeyPair]) -> str:
+    return (
+        ", ".join(
+            f"serial {pair.certificate.serial_number:X} until {pair.certificate.not_valid_after_utc:%Y-%m-%d}"
+            for pair in pairs
+        )
+        or "no certificate"
+    )

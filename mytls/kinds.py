@@ -1,0 +1,150 @@
+"""What a value looks like: as text on the command line and in endpoint strings, and as TOML in the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from mytls.errors import ConfigurationError, nearest
+from mytls.names import host_name
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TOML_TYPES = ((bool, "a boolean"), (int, "an integer"), (float, "a float"), (str, "a string"), (list, "an array"),
+               (dict, "a table"))  # fmt: skip
+
+
+@attrs.frozen
+class Kind:
+    """
+    One kind of value.
+
+    @ivar parse: text in, value out; raises L{ConfigurationError}. For a list, one of its elements
+    @ivar expected: what is expected in the file, where the type is wrong
+    @ivar many: whether it is a list: with commas as text, an array or a single string in the file
+    @ivar number: an integer of the file in, value out; None where it is no number
+    @ivar quoted: whether the file may say it as a string
+    @ivar files: whether it names files or folders, which count from the file's folder
+    """
+
+    parse: Callable[[str], Any]
+    expected: str
+    many: bool = False
+    number: Callable[[int], Any] | None = None
+    quoted: bool = True
+    files: bool = False
+
+    def of_text(self, text: str) -> Any:
+        """
+        The value that stands in an endpoint string or on the command line.
+
+        @raise ConfigurationError: it is none of this kind
+        """
+        if self.many:
+            return tuple(self.parse(each.strip()) for each in text.split(",") if each.strip())
+        return self.parse(text)
+
+    def of_toml(self, value: object) -> Any:
+        """
+        The value that stands in the file.
+
+        @raise ConfigurationError: it is none of this kind
+        """
+        if self.many:
+            several = [value] if isinstance(value, str) else value
+            if isinstance(several, list) and all(isinstance(each, str) for each in several):
+                return tuple(self.parse(each) for each in several)
+        elif isinstance(value, str) and self.quoted:
+            return self.parse(value)
+        elif self.number is not None and isinstance(value, int) and not isinstance(value, bool):
+            return self.number(value)
+        raise ConfigurationError(f"{_toml_type(value)} where {self.expected} is expected")
+
+    def moved(self, value: Any, folder: str) -> Any:
+        """Paths of files, as they are seen from a folder."""
+        if self.many:
+            return tuple(os.path.join(folder, each) for each in value)
+        return value if value.startswith("env:") else os.path.join(folder, value)
+
+
+def _toml_type(value: object) -> str:
+    for kind, name in _TOML_TYPES:
+        if isinstance(value, kind):
+            return name
+    return "a date or time"
+
+
+def duration(text: str) -> float:
+    """`250ms 10s 5m 1h` as seconds; `0` and `off` are no deadline."""
+    if text in ("0", "off"):
+        return 0.0
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)", text)
+    if match is None:
+        raise ConfigurationError(f"{text!r} is not a duration; expected for example 250ms, 10s, 5m, 1h, 0 or off")
+    return float(match[1]) * _DURATION_UNITS[match[2]]
+
+
+def _without_unit(number: int) -> float:
+    if number != 0:
+        raise ConfigurationError(f'{number} has no unit; expected for example "{abs(number)}s" or "5m"')
+    return 0.0
+
+
+def count(text: str) -> int:
+    """A whole number above zero."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+        raise ConfigurationError(f"{text!r} is not a number; expected a whole number from 1 on")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A TCP port; 0 lets the system choose."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise ConfigurationError(f"{text!r} is not a port; expected a number from 0 to 65535")
+    return int(text)
+
+
+def text(value: str) -> str:
+    """Any text, as it is."""
+    return value
+
+
+def path(written: str) -> str:
+    """The path of a file; C{env:NAME} in the place of one is taken as it is."""
+    if not written:
+        raise ConfigurationError(f"{written!r} is no path of a file")
+    return written
+
+
+def protocol(written: str) -> str:
+    """An application protocol (RFC 7301 section 3.1: 1 to 255 bytes), of letters that print."""
+    if not re.fullmatch(r"[!-+\--~]{1,255}", written):
+        raise ConfigurationError(f"{written!r} is no application protocol; expected one such as h2 or http/1.1")
+    return written
+
+
+def choice(*known: str, many: bool = False) -> Kind:
+    """One of these words, or some of them."""
+
+    def parse(written: str) -> str:
+        if written not in known:
+            raise ConfigurationError(f"{written!r} is not known here{nearest(written, known)}")
+        return written
+
+    return Kind(parse, f"{'an array of any' if many else 'one'} of {', '.join(known)}", many)
+
+
+DURATION = Kind(duration, 'a duration such as "10s"', number=_without_unit)
+COUNT = Kind(count, "a whole number from 1 on", number=lambda number: count(str(number)), quoted=False)
+PORT = Kind(port, "a port", number=lambda number: port(str(number)))
+TEXT = Kind(text, "a string")
+WORDS = Kind(text, "an array of strings", many=True)
+NAME = Kind(host_name, "a host name")
+NAMES = Kind(host_name, "an array of host names", many=True)
+PROTOCOLS = Kind(protocol, "an array of application protocols", many=True)
+PATH = Kind(path, "the path of a file", files=True)
+FOLDER = Kind(path, "the path of a folder", files=True)
+PATHS = Kind(path, "the path of a file, or an array of them", many=True, files=True)

@@ -1,0 +1,195 @@
+"""
+Settings in, hosts out: everything that is read and made before the first client comes.
+
+It touches no reactor and nothing that is in use, so a reload does it in a thread. A context whose files and settings
+are as they were is not made anew: its sessions resume after a reload.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+
+from mytls.errors import ConfigurationError, ConfigurationErrors
+from mytls.guards.access import Access
+from mytls.hosts import Host, Hosts
+from mytls.names import host_name
+from mytls.settings import HostSettings, ListenerSettings
+from mytls.tls.certificates import KeyPair, key_pairs, read
+from mytls.tls.contexts import ConnectionMaker, host_options
+from mytls.tls.files import Files
+from mytls.tls.folder import pairs_in
+from mytls.tls.trust import ClientTrust, client_trust
+
+#: What a context does not depend on.
+_NOT_OF_TLS = ("names", "handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
+
+
+@attrs.frozen
+class Loading:
+    """
+    What one loading shares.
+
+    @ivar files: reads, and remembers what was read
+    @ivar now: the time, for dates of certificates
+    @ivar made: contexts that are in use, by the digests of their hosts
+    @ivar keylog: takes the secrets of each connection, where that was asked for
+    """
+
+    files: Files
+    now: datetime.datetime
+    made: Mapping[bytes, ConnectionMaker] = attrs.field(factory=dict)
+    keylog: Callable[[bytes], object] | None = None
+
+
+@attrs.frozen
+class Loaded:
+    """
+    The hosts of a listener, and what an operator should know of them.
+
+    @ivar warnings: a sentence each
+    """
+
+    hosts: Hosts
+    warnings: tuple[str, ...] = ()
+
+
+def load(settings: ListenerSettings, loading: Loading) -> Loaded:
+    """
+    Read and make all that this listener needs. Its handlers are made by whoever listens.
+
+    @raise ConfigurationError: one line for each error
+    """
+    hosts: list[Host] = []
+    warnings: list[str] = []
+    errors: list[str] = []
+    for one in settings.hosts or ((settings.base,) if settings.directory is None else ()):
+        try:
+            made, told = _host(one, loading)
+        except ConfigurationError as error:
+            errors.extend(error.lines)
+        else:
+            hosts.append(made)
+            warnings.extend(told)
+    if settings.directory is not None:
+        try:
+            more, told = _of_folder(settings, hosts, loading)
+        except ConfigurationError as error:
+            errors.extend(error.lines)
+        else:
+            hosts.extend(more)
+            warnings.extend(told)
+    if errors:
+        raise ConfigurationErrors(errors)
+    return Loaded(_told_apart(settings, hosts), tuple(warnings))
+
+
+def contexts(loaded: Loaded) -> dict[bytes, ConnectionMaker]:
+    """What may go on in another loading, by the digests of its hosts."""
+    return {host.digest: host.maker for host in loaded.hosts.all if host.maker is not None}
+
+
+def _host(settings: HostSettings, loading: Loading) -> tuple[Host, Sequence[str]]:
+    if settings.passes_on:
+        return Host(None, names=settings.names, alpn=_protocols(settings), settings=settings), ()
+    clients = client_trust(settings, loading.files)
+    pairs = key_pairs(settings, loading.files)
+    host = _made(settings, pairs, clients, loading)
+    return host, [*_warnings(host, loading.now), *(clients.warnings(loading.now) if clients is not None else ())]
+
+
+def _of_folder(settings: ListenerSettings, named: Sequence[Host], loading: Loading) -> tuple[list[Host], Sequence[str]]:
+    """Each certificate of the folder as a host of its names, but for those names that the user has given to others."""
+    assert settings.directory is not None
+    clients = client_trust(settings.base, loading.files)
+    taken = {name for host in named for name in host.names}
+    hosts: list[Host] = []
+    warnings: list[str] = []
+    found, notes = pairs_in(settings.base, settings.directory, loading.files)
+    for pairs in found:
+        host = _made(settings.base, pairs, clients, loading)
+        free = tuple(name for name in host.names if name not in taken)
+        taken.update(free)
+        warnings.extend(_warnings(host, loading.now))
+        if free:
+            hosts.append(attrs.evolve(host, names=free))
+    return hosts, [*notes, *warnings]
+
+
+def _made(settings: HostSettings, pairs: Sequence[KeyPair], clients: ClientTrust | None, loading: Loading) -> Host:
+    of_files = [pair.digest for pair in pairs]
+    if settings.dh_parameters is not None:
+        of_files.append(read(settings, "dh-parameters", settings.dh_parameters, loading.files))
+    digest = _digest(settings, of_files, b"" if clients is None else clients.digest)
+    maker = loading.made.get(digest)
+    if maker is None:
+        maker = host_options(settings, pairs, clients, loading.keylog, loading.files).serverConnectionForTLS
+    names = settings.names or tuple(dict.fromkeys(name for pair in pairs for name in pair.names))
+    return Host(maker, None, _access(settings), names, _protocols(settings), settings, tuple(pairs), digest)
+
+
+def _access(settings: HostSettings) -> Access | None:
+    """
+    Who may enter. Where certificates are required nobody may but by a rule; where they are optional, who shows one may
+    do what others may, unless there are rules.
+    """
+    if settings.client_auth == "off" or (settings.client_auth == "optional" and not settings.allow + settings.deny):
+        return None
+    allow = settings.allow or (("all",) if settings.client_auth == "optional" else ())
+    return Access.of_host(attrs.evolve(settings, allow=allow))
+
+
+def _protocols(settings: HostSettings) -> tuple[bytes, ...]:
+    return tuple(protocol.encode("utf-8") for protocol in settings.alpn)
+
+
+def _digest(settings: HostSettings, pairs: Iterable[bytes], clients: bytes = b"") -> bytes:
+    of_tls = {name: value for name, value in attrs.asdict(settings).items() if name not in _NOT_OF_TLS}
+    return hashlib.sha256(repr((sorted(of_tls.items()), list(pairs), clients)).encode("utf-8")).digest()
+
+
+def _warnings(host: Host, now: datetime.datetime) -> list[str]:
+    found = [f"{pair.source}: {warning}" for pair in host.pairs for warning in pair.warnings(now)]
+    covered = [name for pair in host.pairs for name in pair.names]
+    for name in host.settings.names:
+        if not any(_covers(each, name) for each in covered):
+            found.append(
+                f"{host.pairs[0].source}: the certificate is not for {name}: clients that ask for it refuse it"
+            )
+    if host.settings.client_auth == "required" and not host.settings.allow:
+        found.append(
+            f"{host.known_as()}: there is no allow rule, so nobody enters; allow=all lets in all verified clients"
+        )
+    return found
+
+
+def _covers(certified: str, name: str) -> bool:
+    """Whether a certificate's name is that name, or its wildcard (RFC 9525 section 6.3)."""
+    return certified == name or (certified.startswith("*.") and certified[1:] == f".{name.partition('.')[2]}")
+
+
+def _told_apart(settings: ListenerSettings, hosts: Sequence[Host]) -> Hosts:
+    """Who answers to which name, and who to none."""
+    alone = not settings.hosts and settings.directory is None
+    if settings.unknown_name is None:
+        return Hosts(hosts[0]) if alone else _by_name(settings, hosts, None)
+    if settings.unknown_name == "reject":
+        return _by_name(settings, hosts, None)
+    name = host_name(settings.unknown_name)
+    for host in hosts:
+        if name in host.names:
+            return _by_name(settings, hosts, host)
+    raise settings.wrong("unknown-name", settings.unknown_name, "expected reject, or one of the names of the hosts")
+
+
+def _by_name(settings: ListenerSettings, hosts: Sequence[Host], unknown: Host | None) -> Hosts:
+    for host in hosts:
+        if not host.names:
+            raise host.settings.wrong("names", "", "the certificate has no name to choose the host by; say names")
+    try:
+        return Hosts.of(hosts, unknown)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{settings.wrote.get('endpoint', settings.endpoint)}: {error}") from None

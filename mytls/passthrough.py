@@ -1,0 +1,104 @@
+"""The transport of a handler that gets the ciphertext as it is: its host is chosen by name, and not decrypted."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, providedBy
+
+from mytls.errors import Cause
+from mytls.peer import Peer
+
+_log = Logger()
+
+
+class Owner(Protocol):
+    """Who hears how it ends."""
+
+    def handler_failed(self, failure: Failure) -> None:
+        """The handler raised; it is logged already."""
+
+    def lost(self, cause: Cause | None, detail: str) -> None:
+        """The connection is gone. @param cause: None after a clean end"""
+
+
+class Passthrough:
+    """
+    The connection below with its bytes counted, between it and one handler.
+
+    @ivar peer: where it comes from and the name it asked for; nothing else is known of it
+    @ivar bytes_in: bytes delivered
+    @ivar bytes_out: bytes accepted
+    """
+
+    def __init__(self, below: Any, owner: Owner, peer: Peer) -> None:
+        self._below = below
+        self._owner = owner
+        self.peer = peer
+        self.protocol: IProtocol | None = None
+        self.bytes_in = self.bytes_out = 0
+        directlyProvides(self, providedBy(below))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._below, name)
+
+    # --- what the handler does
+
+    def write(self, data: bytes) -> None:
+        """Send it as it is."""
+        self.bytes_out += len(data)
+        self._below.write(data)
+
+    def writeSequence(self, pieces: Any) -> None:
+        """Send them as they are."""
+        self.write(b"".join(pieces))
+
+    # --- what the connection tells
+
+    def connect(self, protocol: IProtocol) -> None:
+        """Give the handler its connection."""
+        self.protocol = protocol
+        self._tell(protocol.makeConnection, self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self.bytes_in += len(data)
+        self._tell(self.protocol.dataReceived, data)  # type: ignore[union-attr]
+
+    def readConnectionLost(self) -> None:
+        """The client sends nothing more."""
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self._tell(self.protocol.readConnectionLost)
+        else:
+            self._below.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our direction has ended."""
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self._tell(self.protocol.writeConnectionLost)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It is gone."""
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            self._tell(protocol.connectionLost, reason)
+        clean = reason.check(ConnectionDone) is not None
+        aborted = reason.check(ConnectionAborted) is not None
+        detail = "" if clean else "it was aborted" if aborted else "the connection was lost"
+        self._owner.lost(None if clean else Cause.RESET, detail)
+
+    def handlerFailed(self, failure: Failure) -> None:
+        """The handler raised: the connection ends."""
+        _log.failure("the handler failed", failure)
+        self._owner.handler_failed(failure)
+        self._below.abortConnection()
+
+    def _tell(self, tell: Any, *about: Any) -> None:
+        try:
+            tell(*about)
+        except Exception:
+            self.handlerFailed(Failure())

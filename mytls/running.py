@@ -1,0 +1,418 @@
+"""A service: it listens at its places, serves what the files say, and finishes with every client when it stops."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import attrs
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mytls.changes import changes
+from mytls.connection import address_text
+from mytls.endpoint import TLSServerEndpoint, plain_endpoint, tls_endpoint
+from mytls.errors import ConfigurationError, ConfigurationErrors, one_line
+from mytls.events import Observers
+from mytls.handlers import handler_from_string
+from mytls.hosts import Hosts
+from mytls.loading import Loaded
+from mytls.reload import Reloader
+from mytls.settings import ListenerSettings, Settings
+from mytls.sockets import write_at_once
+from mytls.strings import place_of
+
+_log = Logger()
+
+
+class CannotStart(SystemExit, Exception):
+    """
+    The service cannot listen. It is a C{SystemExit}, so that a program that is started with it ends with one line
+    and status 1, and an C{Exception}, so that a daemon's parent hears of it.
+    """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(one_line(f"mytls: {line}"))
+
+
+@attrs.frozen
+class Plan:
+    """
+    All that is to be served.
+
+    @ivar listeners: the places, in their order, and their hosts; None where the place has no TLS of ours
+    @ivar warned: what an operator should know of the whole
+    """
+
+    settings: Settings
+    listeners: tuple[tuple[ListenerSettings, Loaded | None], ...]
+    warned: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that an operator should know, each once."""
+        of_hosts = (each for _, loaded in self.listeners if loaded for each in loaded.warnings)
+        return tuple(dict.fromkeys((*self.warned, *of_hosts)))
+
+
+class _Plain(Factory):
+    """The handler of a place that has no TLS of ours; another can take its place."""
+
+    noisy = False
+
+    def __init__(self, handler: IProtocolFactory) -> None:
+        self.handler = handler
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return self.handler.buildProtocol(addr)  # type: ignore[arg-type]  # None where the port knows no address
+
+    def doStart(self) -> None:
+        super().doStart()
+        self.handler.doStart()
+
+    def doStop(self) -> None:
+        self.handler.doStop()
+        super().doStop()
+
+    def swap(self, handler: IProtocolFactory) -> None:
+        """Clients who come from now on meet this handler."""
+        if handler is self.handler:
+            return
+        old, self.handler = self.handler, handler
+        if self.numPorts:
+            handler.doStart()
+            old.doStop()
+
+
+class _Listener:
+    """
+    One place to listen at.
+
+    @ivar description: how the user wrote it
+    @ivar port: what listens, once it does
+    """
+
+    def __init__(self, description: str, endpoint: IStreamServerEndpoint, handler: IProtocolFactory, serves: str):
+        self.description = description
+        self.endpoint = endpoint
+        self.handler = handler
+        self.serves = serves
+        self.hosts: Hosts | None = None
+        self.port: IListeningPort | None = None
+        self._wanted = False
+
+    def listen(self) -> Deferred[IListeningPort]:
+        """Listen. Fires with the port."""
+        self._wanted = True
+        return self.endpoint.listen(self.handler).addCallback(self._listens)
+
+    def _listens(self, port: IListeningPort) -> IListeningPort:
+        if not self._wanted:  # stopped while the endpoint was still at it
+            port.stopListening()
+            return port
+        self.port = port
+        write_at_once(port)
+        _log.info("serving {handler} at {address}", handler=self.serves, address=self.where())
+        return port
+
+    def where(self) -> str:
+        """The address, as logs write it."""
+        return self.description if self.port is None else address_text(self.port.getHost())
+
+    def become(self, hosts: Hosts | None, handler: IProtocolFactory, serves: str) -> list[str]:
+        """Serve these from now on. @return: what has changed"""
+        self.serves, old = serves, self.hosts
+        if hosts is None:
+            assert isinstance(self.handler, _Plain)
+            changed = handler is not self.handler.handler
+            self.handler.swap(handler)
+            return [f"{self.where()}: handler {serves}"] if changed else []
+        assert isinstance(self.endpoint, TLSServerEndpoint)
+        assert old is not None
+        self.hosts = hosts
+        self.endpoint.swap(hosts)
+        return changes(self.where(), old, hosts)
+
+    def stop(self) -> Deferred[Any]:
+        """Listen no more, and finish with every client. Fires when the last is gone."""
+        self._wanted = False
+        waiting: list[Any] = []
+        if self.port is not None:
+            waiting.append(self.port.stopListening())
+            self.port = None
+        if isinstance(self.endpoint, TLSServerEndpoint):
+            factories, self.endpoint.factories = self.endpoint.factories, []
+            waiting.extend(factory.end_connections() for factory in factories)
+        return DeferredList([each for each in waiting if each is not None])
+
+
+@implementer(IService)
+class TLSService(Service):
+    """
+    Listens while it runs; when it stops, finishes with every client first.
+
+    @ivar greeting: a line for the log, once it listens
+    @ivar plan: what it serves
+    @ivar reloads_on_hangup: whether the signal HUP makes it reload while it runs, which takes the process's handler
+    """
+
+    greeting = ""
+    reloads_on_hangup = False
+
+    def __init__(
+        self,
+        reactor: Any,
+        plan: Plan,
+        reloader: Callable[[Callable[[Plan], Deferred[Sequence[str]]]], Reloader[Plan]],
+        observers: Observers,
+        own: Mapping[int, IStreamServerEndpoint],
+        handler: IProtocolFactory | str | None,
+    ) -> None:
+        """
+        @param plan: what is served first
+        @param reloader: makes what keeps it as the files say, with this service's way to apply a plan
+        @param own: endpoints that the program has made, by their places in the order of the listeners
+        @param handler: what gets the bytes where the settings of a host do not say it
+        @raise ConfigurationError: a handler, or the endpoint of another's, cannot be had
+        """
+        self._reactor = reactor
+        self._observers = observers
+        self._default = handler
+        self._handlers: dict[str, IProtocolFactory] = {}
+        self.plan = plan
+        self._listening = self._starting = False
+        self._trouble: CannotStart | None = None
+        self._hangup: Any = None
+        self._warned: set[str] = set()
+        self._handlers = self._handlers_for(plan)
+        self._listeners = {key: self._made(*each) for key, each in _by_place(plan).items()}
+        order = list(self._listeners.items())
+        for at, endpoint in own.items():
+            order.insert(at, (("own", at), self._given(endpoint)))
+        self._listeners = dict(order)
+        self._reloader = reloader(self._apply)
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where it listens now, as Twisted's addresses."""
+        return [each.port.getHost() for each in self._listeners.values() if each.port is not None]
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen, while the process may still bind low ports.
+
+        @raise CannotStart: one of the places is not to be had; none is listened at then
+        """
+        super().privilegedStartService()
+        self._listen()
+
+    def startService(self) -> None:
+        """Listen, if C{privilegedStartService} was not called, and keep what is served as the files say."""
+        super().startService()
+        self._listen()
+        self._reloader.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """Listen no more and finish with every client. Fires when the last connection is gone."""
+        super().stopService()
+        self._listening = False
+        self._reloader.stop()
+        self._heed_hangup(False)
+        return DeferredList([listener.stop() for listener in self._listeners.values()])
+
+    def reload(self) -> Deferred[bool]:
+        """
+        Load certificates, CAs, revocation lists, rules, hosts and the file again, and serve them, as a whole or not at
+        all. Connections that are there live on.
+
+        @return: fires with whether it is served now; the log says what has changed, or why not
+        """
+        return self._reloader.reload()
+
+    # --- starting
+
+    def _listen(self) -> None:
+        if self._listening:
+            return
+        self._listening = self._starting = True
+        self._heed_hangup(self.reloads_on_hangup)
+        self._warn(self.plan)
+        for listener in self._listeners.values():
+            listener.listen().addErrback(self._cannot_listen, listener)
+            if self._trouble is not None:
+                trouble, self._trouble = self._trouble, None
+                self.stopService()
+                raise trouble
+        self._starting = False
+        if self.greeting:
+            _log.info("{line}", line=self.greeting)
+
+    def _cannot_listen(self, failure: Failure, listener: _Listener) -> None:
+        trouble = CannotStart(f"{_why(failure)} ({listener.description})")
+        if self._starting:
+            self._trouble = trouble
+        else:  # an endpoint that takes its time has failed: the rest goes on, and the log says what is missing
+            _log.critical("{line}", line=str(trouble))
+
+    def _warn(self, plan: Plan) -> None:
+        """Each warning once, as long as it holds."""
+        for warning in plan.warnings:
+            if warning not in self._warned:
+                _log.warn("{warning}", warning=one_line(warning))
+        self._warned = set(plan.warnings)
+
+    def _heed_hangup(self, heed: bool) -> None:
+        if heed:
+            self._hangup = signal.signal(signal.SIGHUP, self._hung_up)
+        elif self._hangup is not None:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # in a drain it means nothing, and would end the process
+            self._hangup = None
+
+    def _hung_up(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self.reload)
+
+    # --- reloading
+
+    @inlineCallbacks
+    def _apply(self, plan: Plan) -> Any:
+        """Serve this plan from now on, or raise with everything as it was. @return: what has changed"""
+        wanted = _by_place(plan)
+        handlers, self._handlers = self._handlers, self._handlers_for(plan)
+        added = {key: each for key, each in wanted.items() if key not in self._listeners}
+        try:
+            ready = {key: self._made(*each) for key, each in added.items()}
+            yield self._open(list(ready.values()))
+        except ConfigurationError:
+            self._handlers = handlers
+            raise
+        return self._swap(plan, wanted, ready)
+
+    @inlineCallbacks
+    def _open(self, listeners: Sequence[_Listener]) -> Any:
+        for listener in listeners:
+            try:
+                yield listener.listen()
+            except Exception as error:
+                for each in listeners:
+                    each.stop()
+                raise ConfigurationError(f"{_why(Failure(error))} ({listener.description})") from None
+
+    def _swap(
+        self,
+        plan: Plan,
+        wanted: Mapping[Any, tuple[ListenerSettings, Loaded | None]],
+        added: Mapping[Any, _Listener],
+    ) -> list[str]:
+        found = [f"{listener.where()} is new" for listener in added.values()]
+        running = {**self._listeners, **added}
+        for key, listener in self._listeners.items():
+            if key in wanted:
+                settings, loaded = wanted[key]
+                found.extend(listener.become(*self._parts(settings, loaded)))
+            elif key[0] != "own":
+                found.append(f"{listener.where()} is gone")
+                listener.stop()
+                del running[key]
+        self._listeners = running
+        found.extend(_only_at_start(self.plan.settings, plan.settings))
+        self.plan = plan
+        self._warn(plan)
+        return found
+
+    # --- the parts of a listener
+
+    def _made(self, settings: ListenerSettings, loaded: Loaded | None) -> _Listener:
+        hosts, handler, serves = self._parts(settings, loaded)
+        try:
+            if hosts is None:
+                endpoint = plain_endpoint(self._reactor, settings.endpoint)
+                return _Listener(settings.as_written(), endpoint, _Plain(handler), serves)
+            tls = tls_endpoint(self._reactor, settings, hosts, self.plan.settings.deadlines, self._observers)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{settings.as_written()}: {error}") from None
+        listener = _Listener(settings.as_written(), tls, handler, serves)
+        listener.hosts = hosts
+        return listener
+
+    def _given(self, endpoint: IStreamServerEndpoint) -> _Listener:
+        handler = self._handler(None)
+        return _Listener(f"--endpoint {type(endpoint).__name__}", endpoint, handler, self._name(None))
+
+    def _parts(self, settings: ListenerSettings, loaded: Loaded | None) -> tuple[Hosts | None, IProtocolFactory, str]:
+        if loaded is None:
+            said = settings.base.handler
+            return None, self._handler(said), self._name(said)
+        hosts = loaded.hosts.handled_by(lambda host: self._handler(host.settings.handler))
+        names = list(dict.fromkeys(self._name(host.settings.handler) for host in hosts.all))
+        serves = ",".join(names[:3]) + (",..." if len(names) > 3 else "")
+        return hosts, hosts.handlers[0], serves
+
+    def _handlers_for(self, plan: Plan) -> dict[str, IProtocolFactory]:
+        """A handler for each string; those that are there already stay."""
+        said = {text: wrote for each in plan.listeners for text, wrote in _handlers_of(*each) if text is not None}
+        if isinstance(self._default, str):
+            said.setdefault(self._default, "--handler")
+        made: dict[str, IProtocolFactory] = {}
+        errors: list[str] = []
+        for text, wrote in said.items():
+            try:
+                made[text] = self._handlers.get(text) or self._new_handler(text, wrote, plan.settings)
+            except ConfigurationError as error:
+                errors.extend(error.lines)
+        if errors:
+            raise ConfigurationErrors(errors)
+        return made
+
+    def _new_handler(self, text: str, wrote: str, settings: Settings) -> IProtocolFactory:
+        return handler_from_string(self._reactor, text, settings, wrote=wrote)
+
+    def _handler(self, said: str | None) -> IProtocolFactory:
+        said = said or self._default  # type: ignore[assignment]  # a factory is none of the strings
+        found = self._handlers[said] if isinstance(said, str) else said
+        assert found is not None
+        return found
+
+    def _name(self, said: str | None) -> str:
+        if said is None:
+            return self._default if isinstance(self._default, str) else type(self._default).__name__
+        return said
+
+
+def _by_place(plan: Plan) -> dict[Any, tuple[ListenerSettings, Loaded | None]]:
+    """The listeners by where they listen: what else changes of them needs no new port."""
+    found: dict[Any, tuple[ListenerSettings, Loaded | None]] = {}
+    for settings, loaded in plan.listeners:
+        place: Any = settings.endpoint if loaded is None else tuple(sorted(place_of(settings.endpoint).items()))
+        again = sum(1 for key in found if key[:2] == ("tls" if loaded else "plain", place))
+        found["tls" if loaded else "plain", place, again] = settings, loaded
+    return found
+
+
+def _handlers_of(settings: ListenerSettings, loaded: Loaded | None) -> list[tuple[str | None, str]]:
+    """The handler strings of a listener, and how the user wrote the key of each."""
+    hosts = [settings.base] if loaded is None else [host.settings for host in loaded.hosts.all]
+    return [(host.handler, host.wrote.get("handler", "--handler")) for host in hosts]
+
+
+def _only_at_start(old: Settings, new: Settings) -> list[str]:
+    """What a reload leaves as it is, and should say so."""
+    names = ("deadlines", "limits", "reload_interval", "quiet", "keylog")
+    return [f"{name.replace('_', ' ')}: needs a restart" for name in names if getattr(old, name) != getattr(new, name)]
+
+
+def _why(failure: Failure) -> str:
+    error = failure.value
+    if isinstance(error, CannotListenError):
+        reason = error.socketError
+        text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        where = error.interface or "the port" if error.port is None else f"port {error.port}"
+        return f"cannot listen: {where}: {text[:1].lower()}{text[1:]}"
+    return f"cannot listen: {' '.join(str(error).split()) or type(error).__name__}"

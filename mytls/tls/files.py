@@ -1,0 +1,205 @@
+"""
+What was read of the disk for one loading, so that all its parts see the same bytes and a change is noticed later.
+
+A change is looked for without reading: a file whose device, inode, size and times are as they were is as it was. The
+one exception is git's "racy" file (Documentation/technical/racy-git.txt): written in the moment in which it was read,
+it could be written again within the same tick of the file system's clock. Such a file is read again, until it is older.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from mytls.errors import ConfigurationError
+from mytls.settings import HostSettings
+
+#: How old a file's times must be, in seconds, to tell of every later change: the coarsest clock of a file system.
+_SETTLED = 2.0
+
+
+def read(settings: HostSettings, key: str, path: str, files: Files) -> bytes:
+    """
+    The content of a file that the configuration names.
+
+    @param key: the key that names it, for the error
+    @param path: as the user wrote it
+    @raise ConfigurationError: there is no such file, or it cannot be read
+    """
+    try:
+        return files.read(path)
+    except OSError as error:
+        raise unreadable(settings, key, path, error) from None
+
+
+def unreadable(settings: HostSettings, key: str, path: str, error: OSError) -> ConfigurationError:
+    """The error for a file or folder that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return settings.wrong(key, path, "no such file")
+    return settings.wrong(key, path, f"cannot be read: {error.strerror}")
+
+
+@attrs.frozen
+class _Seen:
+    """
+    How a path read.
+
+    @ivar outcome: the content's SHA-256, or the errno
+    @ivar signature: what its stat was, or None where that tells nothing: the content decides
+    @ivar mode: its permission bits
+    @ivar regular: whether it is a regular file; a pipe has nothing to say a second time
+    """
+
+    outcome: bytes | int
+    signature: tuple[int, ...] | None = None
+    mode: int = 0
+    regular: bool = True
+
+
+class Files:
+    """What was read of the disk for one loading: each file once, whatever asks for it."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """@param now: the time in seconds since the epoch, on the clock of the file systems"""
+        self.now = now
+        self._seen: dict[str, _Seen] = {}
+        self._bytes: dict[str, bytes] = {}
+        self._listed: dict[str, tuple[str, ...] | int] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self._seen)} files, {len(self._listed)} folders>"
+
+    def read(self, path: str) -> bytes:
+        """
+        A file's content, as it was when it was first asked for.
+
+        @raise OSError: it could not be read then
+        """
+        if path in self._bytes:
+            return self._bytes[path]
+        seen, content = self._seen.get(path), b""
+        if seen is None or isinstance(seen.outcome, bytes):
+            seen, content = _look(path, self.now())
+            # After forget() a file may be asked for again: what the loading saw of it first stays what counts.
+            self._seen.setdefault(path, seen)
+        if isinstance(seen.outcome, int):
+            raise OSError(seen.outcome, os.strerror(seen.outcome), path)
+        self._bytes[path] = content
+        return content
+
+    def maybe(self, path: str) -> bytes | None:
+        """
+        A file's content, or None where there is no such file.
+
+        @raise OSError: there is one, and it could not be read
+        """
+        try:
+            return self.read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def mode(self, path: str) -> int:
+        """
+        A file's permission bits, as they were when it was read.
+
+        @raise OSError: it could not be read
+        """
+        if path not in self._seen or isinstance(self._seen[path].outcome, int):
+            self.read(path)
+        return self._seen[path].mode
+
+    def entries(self, folder: str) -> tuple[str, ...]:
+        """
+        The paths of all regular files below a folder, sorted. Links to files and folders are followed, each folder is
+        walked once; names that begin with a dot are left out, as `..data` of Kubernetes.
+
+        @raise OSError: the folder, or one in it, cannot be listed
+        """
+        if folder not in self._listed:
+            self._listed[folder] = _outcome_of_listing(folder)
+        listed = self._listed[folder]
+        if isinstance(listed, int):
+            raise OSError(listed, os.strerror(listed), folder)
+        return listed
+
+    def changed(self) -> bool:
+        """Whether anything that was asked for reads differently now: another content, gone, there now."""
+        return any(_outcome_of_listing(folder) != listed for folder, listed in self._listed.items()) or any(
+            self._reads_otherwise(path, seen) for path, seen in list(self._seen.items())
+        )
+
+    def forget(self) -> None:
+        """Drop the contents, keys among them, and keep what is needed to notice a change."""
+        self._bytes.clear()
+
+    def _reads_otherwise(self, path: str, seen: _Seen) -> bool:
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError) as error:
+            return seen.outcome != _number(error)
+        if _signature(status) == seen.signature:
+            return False
+        if not seen.regular or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            return True
+        again, _ = _look(path, self.now())
+        if again.outcome == seen.outcome:
+            self._seen[path] = again
+        return again.outcome != seen.outcome
+
+
+def _look(path: str, now: float) -> tuple[_Seen, bytes]:
+    try:
+        with open(path, "rb") as file:
+            before = os.fstat(file.fileno())
+            content = file.read()
+            after = os.fstat(file.fileno())
+    except (OSError, ValueError) as error:
+        return _Seen(_number(error)), b""
+    regular = stat.S_ISREG(before.st_mode)
+    settled = now - max(after.st_mtime, after.st_ctime) >= _SETTLED and _signature(before) == _signature(after)
+    signature = _signature(after) if settled or not regular else None
+    return _Seen(hashlib.sha256(content).digest(), signature, stat.S_IMODE(after.st_mode), regular), content
+
+
+def _signature(status: os.stat_result) -> tuple[int, ...]:
+    if not stat.S_ISREG(status.st_mode):
+        return (status.st_dev, status.st_ino)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _number(error: OSError | ValueError) -> int:
+    """The errno; of a path that no system has, as one with a NUL in it, that of a wrong argument."""
+    return (isinstance(error, OSError) and error.errno) or errno.EINVAL
+
+
+def _outcome_of_listing(folder: str) -> tuple[str, ...] | int:
+    try:
+        return tuple(sorted(_below(folder, set())))
+    except (OSError, ValueError) as error:
+        return _number(error)
+
+
+def _below(folder: str, walked: set[tuple[int, int]]) -> Iterator[str]:
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in walked:
+        return
+    walked.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as listing:
+        found = sorted((each for each in listing if not each.name.startswith(".")), key=lambda each: each.name)
+    for each in found:
+        try:
+            deeper, plain = each.is_dir(), each.is_file()
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            continue
+        if deeper:
+            yield from _below(each.path, walked)
+        elif plain:
+            yield each.path

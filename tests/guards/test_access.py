@@ -1,0 +1,565 @@
+"""Who may enter: each rule, each way to write it wrong, and certificates that try to look like another's."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID, ObjectIdentifier
+from twisted.trial.unittest import SynchronousTestCase
+
+from mytls.errors import ConfigurationError
+from mytls.guards.access import Access
+from mytls.settings import HostSettings
+
+CN, ORGANIZATION, OU = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME
+NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+
+
+@cache
+def key() -> ec.EllipticCurvePrivateKey:
+    """One key for the whole run."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def attribute(oid: ObjectIdentifier, value: str, kind: _ASN1Type = _ASN1Type.UTF8String) -> x509.NameAttribute[Any]:
+    """An attribute, in the ASN.1 string type that is asked for."""
+    return x509.NameAttribute(oid, value, _type=kind, _validate=False)
+
+
+def certificate(
+    *subject: x509.NameAttribute[Any],
+    names: Sequence[x509.GeneralName] = (),
+    issuer: Sequence[x509.NameAttribute[Any]] = (attribute(CN, "Example CA"),),
+    serial: int = 0x0A1B,
+) -> x509.Certificate:
+    """A certificate with this subject and these alternative names, as it comes off the wire."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(subject))
+        .issuer_name(x509.Name(issuer))
+        .public_key(key().public_key())
+        .serial_number(serial)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + datetime.timedelta(days=1))
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return x509.load_der_x509_certificate(builder.sign(key(), hashes.SHA256()).public_bytes(Encoding.DER))
+
+
+def changed(certificate: x509.Certificate, old: bytes, new: bytes) -> x509.Certificate:
+    """The same with other bytes of the same length; nobody looks at its signature here."""
+    der = certificate.public_bytes(Encoding.DER)
+    assert old in der
+    assert len(old) == len(new)
+    return x509.load_der_x509_certificate(der.replace(old, new))
+
+
+def named(*names: x509.GeneralName) -> x509.Certificate:
+    """A certificate with these alternative names, and no CN."""
+    return certificate(names=names)
+
+
+def dns(*names: str) -> x509.Certificate:
+    """A certificate for these host names."""
+    return named(*(x509.DNSName(each) for each in names))
+
+
+def uri(text: str) -> x509.Certificate:
+    """A certificate for this URI."""
+    return named(x509.UniformResourceIdentifier(text))
+
+
+def enters(rule: str, shown: x509.Certificate) -> bool:
+    """Whether one rule alone lets a certificate in. That `deny` sees it in the same way is asserted too."""
+    allowed = Access.of([rule]).refusal(shown) is None
+    denied = Access.of(["all"], [rule]).refusal(shown) is not None
+    assert allowed == denied
+    return allowed
+
+
+class RulesTests(SynchronousTestCase):
+    """What rules do together."""
+
+    def test_no_rule(self) -> None:
+        """Without a rule nobody enters."""
+        self.assertEqual(
+            Access.of([]).refusal(certificate(attribute(CN, "build"))),
+            "there is no allow rule, so nobody may enter",
+        )
+        self.assertIsNotNone(Access().refusal(certificate(attribute(CN, "build"))))
+
+    def test_any_allows(self) -> None:
+        """One rule that matches is enough."""
+        access = Access.of(["cn=build", "cn=deploy"])
+        self.assertIsNone(access.refusal(certificate(attribute(CN, "build"))))
+        self.assertIsNone(access.refusal(certificate(attribute(CN, "deploy"))))
+        self.assertIsNotNone(access.refusal(certificate(attribute(CN, "test"))))
+
+    def test_all(self) -> None:
+        """`all` is everybody with a certificate."""
+        self.assertTrue(enters("all", certificate()))
+
+    def test_deny_wins(self) -> None:
+        """Who is denied does not enter, whatever allows it."""
+        access = Access.of(["cn=build", "all"], ["o=Test", "cn=build"])
+        self.assertEqual(access.refusal(certificate(attribute(CN, "build"))), "deny cn=build matches cn=build")
+        self.assertIsNone(access.refusal(certificate(attribute(CN, "deploy"))))
+
+    def test_deny_alone(self) -> None:
+        """To deny some is not to allow the others."""
+        self.assertIsNotNone(Access.of([], ["cn=build"]).refusal(certificate(attribute(CN, "deploy"))))
+
+    def test_as_written(self) -> None:
+        """The rules are given back as they were written."""
+        access = Access.of(["cn=Build", "dns=*.Example"], ["serial=0A:1B"])
+        self.assertEqual(access.rules, ("allow cn=Build", "allow dns=*.Example", "deny serial=0A:1B"))
+        self.assertEqual(str(access), "allow cn=Build, allow dns=*.Example, deny serial=0A:1B")
+        self.assertEqual(str(Access()), "nobody")
+
+    def test_values(self) -> None:
+        """The same rules are equal."""
+        self.assertEqual(Access.of(["cn=a"], ["cn=b"]), Access.of(["cn=a"], ["cn=b"]))
+        self.assertNotEqual(Access.of(["cn=a"]), Access.of(["cn=b"]))
+
+
+class RefusalTests(SynchronousTestCase):
+    """What the log is told."""
+
+    def test_who(self) -> None:
+        """The refused client's names are in the text, one of each kind."""
+        shown = certificate(
+            attribute(CN, "build"),
+            attribute(CN, "second"),
+            names=[
+                x509.DNSName("a.example"),
+                x509.DNSName("b.example"),
+                x509.UniformResourceIdentifier("spiffe://example/a"),
+                x509.RFC822Name("ann@example.com"),
+            ],
+        )
+        self.assertEqual(
+            Access.of(["cn=x"]).refusal(shown),
+            "no allow rule matches cn=build dns=a.example uri=spiffe://example/a email=ann@example.com",
+        )
+
+    def test_nameless(self) -> None:
+        """One without a name is known by its serial number."""
+        self.assertEqual(Access.of(["cn=x"]).refusal(certificate()), "no allow rule matches serial=a1b")
+
+    def test_what_a_stranger_wrote(self) -> None:
+        """A name cannot end the line, forge another or fill the log."""
+        shown = certificate(attribute(CN, 'a"\n2030-01-01 established cn=root\x1b[31m\0' + "x" * 1000))
+        refusal = Access.of(["cn=x"]).refusal(shown) or ""
+        self.assertTrue(refusal.isprintable() and refusal.isascii())
+        self.assertNotIn(" established", refusal)
+        self.assertLess(len(refusal), 250)
+
+    test_what_a_stranger_wrote.suppress = [(("ignore",), {"category": UserWarning})]  # type: ignore[attr-defined]
+
+    def test_what_the_user_wrote(self) -> None:
+        """A rule with a line end in it stays on its line."""
+        access = Access.of(["all"], ["cn=a\nb"])
+        self.assertEqual(access.rules, ("allow all", "deny cn=a\\x0ab"))
+        refusal = access.refusal(certificate(attribute(CN, "a\nb")))
+        self.assertEqual(refusal, "deny cn=a\\x0ab matches cn=a\\x0ab")
+
+
+class SubjectTests(SynchronousTestCase):
+    """`cn=`, `ou=` and `o=` are compared with attributes, not with a name as text."""
+
+    def test_each_word(self) -> None:
+        """Each word is about its own attribute."""
+        shown = certificate(attribute(CN, "build"), attribute(OU, "ci"), attribute(ORGANIZATION, "Example"))
+        found = [enters(f"{word}={value}", shown) for value in ("build", "ci", "Example") for word in ("cn", "ou", "o")]
+        self.assertEqual(found, [True, False, False, False, True, False, False, False, True])
+
+    def test_exactly(self) -> None:
+        """Case, spaces and parts of a name count."""
+        shown = certificate(attribute(CN, "build"))
+        for near in ("Build", "build ", " build", "buil", "build1", "*", "b*"):
+            self.assertFalse(enters(f"cn={near}", shown), near)
+
+    def test_several(self) -> None:
+        """Any of several is one."""
+        shown = certificate(attribute(OU, "ci"), attribute(CN, "first"), attribute(OU, "ops"), attribute(CN, "second"))
+        self.assertTrue(all(enters(rule, shown) for rule in ("cn=first", "cn=second", "ou=ci", "ou=ops")))
+
+    def test_one_attribute_is_not_two(self) -> None:
+        """What looks like another attribute in a printed name is part of its own."""
+        for text in ("guest,CN=build", "guest/CN=build", "guest+CN=build", "guest\nCN=build", "guest, CN = build"):
+            shown = certificate(attribute(CN, text), attribute(ORGANIZATION, text))
+            self.assertFalse(enters("cn=build", shown), text)
+            self.assertTrue(enters(f"cn={text}", shown), text)
+
+    def test_nul(self) -> None:
+        """A NUL does not end a name."""
+        shown = certificate(attribute(CN, "build\0.evil.example"))
+        self.assertFalse(enters("cn=build", shown))
+        self.assertTrue(enters("cn=build\0.evil.example", shown))
+
+    def test_string_types(self) -> None:
+        """A name is the same in each of ASN.1's strings."""
+        kinds = _ASN1Type.UTF8String, _ASN1Type.BMPString, _ASN1Type.UniversalString
+        for kind in kinds:
+            self.assertTrue(enters("cn=bücher", certificate(attribute(CN, "bücher", kind))), kind)
+            self.assertFalse(enters("cn=\0b\0ü", certificate(attribute(CN, "bü", kind))), kind)
+        self.assertTrue(enters("cn=build", certificate(attribute(CN, "build", _ASN1Type.PrintableString))))
+
+    def test_equals_in_the_value(self) -> None:
+        """Only the first `=` is the rule's."""
+        self.assertTrue(enters("cn=a=b", certificate(attribute(CN, "a=b"))))
+
+    def test_a_cn_is_no_host_name(self) -> None:
+        """`dns=` does not look at the CN (RFC 9525 section 6.1), nor `cn=` at host names."""
+        self.assertFalse(enters("dns=a.example", certificate(attribute(CN, "a.example"))))
+        self.assertFalse(enters("cn=a.example", dns("a.example")))
+
+
+class BrokenCertificateTests(SynchronousTestCase):
+    """What does not parse does not enter, not even where all may."""
+
+    def refused(self, shown: x509.Certificate) -> None:
+        """It does not enter."""
+        refusal = Access.of(["all"]).refusal(shown)
+        self.assertRegex(refusal or "", "^the certificate does not parse: [A-Za-z]+$")
+
+    def test_subject(self) -> None:
+        """Text that is none."""
+        self.refused(changed(certificate(attribute(CN, "bu__uild")), b"bu__uild", b"bu\xff\xffuild"))
+
+    def test_alternative_names(self) -> None:
+        """A host name that is no text, an extension that is cut short."""
+        self.refused(changed(dns("abcdef.example"), b"abcdef.example", b"abc\xffef.example"))
+        self.refused(changed(dns("abcdef.example"), b"\x82\x0eabcdef", b"\x82\x7fabcdef"))
+
+    def test_same_extension_twice(self) -> None:
+        """Two extensions of one kind (RFC 5280 section 4.2)."""
+        two = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([attribute(CN, "x")]))
+            .issuer_name(x509.Name([attribute(CN, "ca")]))
+            .public_key(key().public_key())
+            .serial_number(1)
+            .not_valid_before(NOW)
+            .not_valid_after(NOW + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("a.example")]), critical=False)
+            .add_extension(x509.IssuerAlternativeName([x509.DNSName("b.example")]), critical=False)
+            .sign(key(), hashes.SHA256())
+        )
+        self.refused(changed(two, b"\x06\x03\x55\x1d\x12", b"\x06\x03\x55\x1d\x11"))
+
+
+class HostNameTests(SynchronousTestCase):
+    """`dns=`."""
+
+    def test_exact(self) -> None:
+        """A name is the whole name; case and a dot at the end do not count."""
+        for shown in ("a.example", "A.Example", "a.example."):
+            for rule in ("a.example", "A.EXAMPLE", "a.example."):
+                self.assertTrue(enters(f"dns={rule}", dns(shown)), (rule, shown))
+        for shown in ("b.a.example", "a.example.org", "xa.example", "example"):
+            self.assertFalse(enters("dns=a.example", dns(shown)), shown)
+
+    def test_any_of_several(self) -> None:
+        """Any of the certificate's names will do."""
+        self.assertTrue(enters("dns=b.example", dns("a.example", "b.example")))
+
+    def test_wildcard(self) -> None:
+        """A wildcard stands for one label."""
+        self.assertTrue(enters("dns=*.svc.example", dns("db.svc.example")))
+        self.assertTrue(enters("dns=*.svc.example", dns("DB.SVC.example.")))
+        for shown in ("svc.example", "a.db.svc.example", "db.svc.example.org", ".svc.example"):
+            self.assertFalse(enters("dns=*.svc.example", dns(shown)), shown)
+
+    def test_wildcard_of_the_client(self) -> None:
+        """A wildcard in a certificate stands for itself, and for no name under it."""
+        self.assertTrue(enters("dns=*.svc.example", dns("*.svc.example")))
+        for rule in ("db.svc.example", "*.example", "*.db.svc.example"):
+            self.assertFalse(enters(f"dns={rule}", dns("*.svc.example")), rule)
+        self.assertFalse(enters("dns=*.svc.example", dns("d*.svc.example")))
+        self.assertFalse(enters("dns=*.svc.example", dns("*.*.svc.example")))
+
+    def test_international(self) -> None:
+        """A name in the user's letters is the name on the wire (RFC 5890)."""
+        self.assertTrue(enters("dns=bücher.example", dns("xn--bcher-kva.example")))
+        self.assertTrue(enters("dns=*.BÜCHER.example", dns("a.xn--bcher-kva.example")))
+
+    def test_no_host_names(self) -> None:
+        """A NUL or a line end in a certificate's name makes it nobody's."""
+        good = dns("abcdef.example")
+        for new in (b"abc\0ef.example", b"abc\nef.example", b"abc ef.example"):
+            shown = changed(good, b"abcdef.example", new)
+            self.assertFalse(enters("dns=abc", shown))
+            self.assertFalse(enters("dns=*.example", shown))
+
+
+class URITests(SynchronousTestCase):
+    """`uri=`."""
+
+    def matches(self, rule: str, *good: str) -> None:
+        """The rule matches all of these."""
+        self.assertEqual([each for each in good if not enters(f"uri={rule}", uri(each))], [])
+
+    def differs(self, rule: str, *bad: str) -> None:
+        """The rule matches none of these."""
+        self.assertEqual([each for each in bad if enters(f"uri={rule}", uri(each))], [])
+
+    def test_exact(self) -> None:
+        """It is the whole URI."""
+        rule = "spiffe://example/ns/ci/sa/build"
+        self.matches(rule, rule)
+        self.differs(rule, rule + "/", rule + "x", rule[:-1], "x" + rule, rule + "?a", rule + "#a", rule + "\n")
+
+    def test_one_segment(self) -> None:
+        """`*` is one segment of the path, and not an empty one."""
+        rule = "spiffe://example/ns/*/sa/build"
+        self.matches(rule, "spiffe://example/ns/ci/sa/build", "spiffe://example/ns/%2F/sa/build")
+        self.differs(
+            rule,
+            "spiffe://example/ns//sa/build",
+            "spiffe://example/ns/a/b/sa/build",
+            "spiffe://example/ns/a?b/sa/build",
+            "spiffe://example/ns/a#b/sa/build",
+            "spiffe://other/ns/ci/sa/build",
+        )
+        self.matches("https://a.example/app-*.json", "https://a.example/app-7.json")
+        self.differs("https://a.example/app-*.json", "https://a.example/app-7/8.json", "https://a.example/app-7xjson")
+
+    def test_anything(self) -> None:
+        """`**` is anything, nothing too."""
+        self.matches("spiffe://example/**", "spiffe://example/", "spiffe://example/a/b", "spiffe://example/a?b#c\nd")
+        self.differs("spiffe://example/**", "spiffe://example", "spiffe://example.org/a", "spiffe://examplex/a")
+        self.matches("spiffe://example/**/sa/*", "spiffe://example/a/b/sa/c", "spiffe://example//sa/c")
+        self.differs("spiffe://example/**/sa/*", "spiffe://example/a/b/sa/c/d")
+        self.matches("urn:example:**", "urn:example:a:b/c")
+
+    def test_case(self) -> None:
+        """Scheme and host in any case, the path as it is (RFC 3986 section 6.2.2.1)."""
+        self.matches("SPIFFE://Example.ORG/ns/A", "spiffe://example.org/ns/A", "Spiffe://EXAMPLE.org/ns/A")
+        self.differs("spiffe://example.org/ns/A", "spiffe://example.org/ns/a", "spiffe://example.org/NS/A")
+        self.matches("https://Ann@a.example/", "https://Ann@A.example/")
+        self.differs("https://Ann@a.example/", "https://ann@a.example/")
+
+    def test_percent_encoding(self) -> None:
+        """Nothing is decoded; only the case of the digits does not count."""
+        self.differs("spiffe://example/a", "spiffe://example/%61")
+        self.differs("spiffe://example/a/b", "spiffe://example/a%2Fb")
+        self.matches("spiffe://example/a%2fb", "spiffe://example/a%2Fb")
+
+    def test_pattern_characters(self) -> None:
+        """What regular expressions are made of is text."""
+        self.matches("https://a.example/(x)+[y]?z=.", "https://a.example/(x)+[y]?z=.")
+        self.differs("https://a.example/a.c", "https://a.example/abc")
+
+    def test_not_a_host_by_its_path(self) -> None:
+        """What looks like the host of a rule elsewhere in a URI is not."""
+        self.differs("https://a.example/**", "https://evil.example/https://a.example/x", "https://a.example@evil/x")
+
+    def test_no_uri(self) -> None:
+        """What is no URI matches nothing."""
+        self.differs("spiffe://example/**", "example", "")
+
+
+class OtherNameTests(SynchronousTestCase):
+    """`email=` and `ip=`."""
+
+    def test_email(self) -> None:
+        """The part before the @ exactly, the domain as a host name."""
+        shown = named(x509.RFC822Name("Ann@Example.com"))
+        self.assertTrue(enters("email=Ann@example.COM", shown))
+        for near in ("ann@example.com", "Ann@b.example.com", "Ann@example.co", "xAnn@example.com"):
+            self.assertFalse(enters(f"email={near}", shown), near)
+        self.assertTrue(enters('email="a@b"@example.com', named(x509.RFC822Name('"a@b"@example.com'))))
+
+    def test_an_email_in_the_subject(self) -> None:
+        """An address in the subject is not looked at."""
+        self.assertFalse(enters("email=a@b.example", certificate(attribute(NameOID.EMAIL_ADDRESS, "a@b.example"))))
+
+    def test_ip(self) -> None:
+        """An address, however it is written."""
+        six = named(x509.IPAddress(ipaddress.ip_address("2001:db8::7")))
+        four = named(x509.IPAddress(ipaddress.ip_address("192.0.2.7")))
+        self.assertTrue(enters("ip=2001:DB8:0:0:0:0:0:7", six))
+        self.assertTrue(enters("ip=192.0.2.7", four))
+        self.assertFalse(enters("ip=192.0.2.8", four))
+        self.assertFalse(enters("ip=192.0.2.7", dns("192.0.2.7")))
+
+    def test_network(self) -> None:
+        """An address in a network; versions do not mix."""
+        four = named(x509.IPAddress(ipaddress.ip_address("192.0.2.7")))
+        self.assertTrue(enters("ip=192.0.2.0/24", four))
+        self.assertFalse(enters("ip=192.0.3.0/24", four))
+        self.assertFalse(enters("ip=::/0", four))
+
+
+class IssuerTests(SynchronousTestCase):
+    """`issuer=`."""
+
+    NAME = (attribute(NameOID.COUNTRY_NAME, "DE"), attribute(ORGANIZATION, "Example, Inc"), attribute(CN, "Example CA"))
+
+    def test_cn(self) -> None:
+        """Without an `=` it is the CN of the CA."""
+        shown = certificate(attribute(CN, "x"), issuer=self.NAME)
+        self.assertTrue(enters("issuer=Example CA", shown))
+        self.assertFalse(enters("issuer=Example", shown))
+        self.assertFalse(enters("issuer=x", shown))
+
+    def test_whole_name(self) -> None:
+        """With one it is the whole name, as RFC 4514 writes it."""
+        shown = certificate(issuer=self.NAME)
+        self.assertTrue(enters("issuer=CN=Example CA,O=Example\\, Inc,C=DE", shown))
+        self.assertTrue(enters("issuer=2.5.4.3=Example CA,O=Example\\2C Inc,C=DE", shown))
+        for near in (
+            "CN=Example CA",
+            "O=Example\\, Inc,CN=Example CA,C=DE",
+            "CN=Example CA,O=Example,O=Inc,C=DE",
+            "CN=Example CA+O=Example\\, Inc,C=DE",
+        ):
+            self.assertFalse(enters(f"issuer={near}", shown), near)
+
+    def test_openssl_words(self) -> None:
+        """Attributes that OpenSSL prints by names of its own are known too."""
+        shown = certificate(issuer=[attribute(CN, "ca"), attribute(NameOID.EMAIL_ADDRESS, "a@b")])
+        self.assertTrue(enters("issuer=emailAddress=a@b,CN=ca", shown))
+
+
+class SerialTests(SynchronousTestCase):
+    """`serial=`."""
+
+    def test_spellings(self) -> None:
+        """With colons, without, in either case, with leading zeros."""
+        for rule in ("0A:1B", "a:1b", "0a1b", "A1B", "00:0A:1B"):
+            self.assertTrue(enters(f"serial={rule}", certificate(serial=0x0A1B)), rule)
+        self.assertFalse(enters("serial=1B", certificate(serial=0x0A1B)))
+
+    def test_longest(self) -> None:
+        """Twenty octets (RFC 5280 section 4.1.2.2)."""
+        self.assertTrue(enters("serial=" + ":".join(["7F"] * 20), certificate(serial=int("7f" * 20, 16))))
+
+
+class PinTests(SynchronousTestCase):
+    """`spki=`."""
+
+    def test_each_hash(self) -> None:
+        """A pin is the hash of the key with its algorithm (RFC 7469 section 2.4)."""
+        der = key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        for name in ("sha256", "sha384", "sha512"):
+            digest = hashlib.new(name, der).digest()
+            self.assertTrue(enters(f"spki={name}:{base64.b64encode(digest).decode()}", certificate()), name)
+            other = bytes([digest[0] ^ 1]) + digest[1:]
+            self.assertFalse(enters(f"spki={name}:{base64.b64encode(other).decode()}", certificate()), name)
+
+
+class WrongRuleTests(SynchronousTestCase):
+    """What is said of a rule that is none."""
+
+    def wrong(self, rule: str) -> str:
+        """What is said, behind the rule itself."""
+        with self.assertRaises(ConfigurationError) as raised:
+            Access.of(["all", rule])
+        line = str(raised.exception)
+        self.assertTrue(line.startswith(f"allow={rule}: "), line)
+        return line.removeprefix(f"allow={rule}: ")
+
+    def test_unknown_word(self) -> None:
+        """An unknown word is named, and the nearest one."""
+        self.assertEqual(self.wrong("seriall=0A"), "there is no rule 'seriall'; did you mean 'serial'?")
+        self.assertEqual(self.wrong("CN=build"), "there is no rule 'CN'; did you mean 'cn'?")
+        self.assertEqual(self.wrong("al"), "there is no rule 'al'; did you mean 'all'?")
+        self.assertIn("; expected one of: cn, ou, o, dns, ", self.wrong("fingerprint=00"))
+        self.assertIn("there is no rule ''", self.wrong(""))
+
+    def test_empty(self) -> None:
+        """A rule without a value would be easy to take for everybody."""
+        words = {
+            "cn": "cn=TEXT",
+            "ou": "ou=TEXT",
+            "o": "o=TEXT",
+            "dns": "dns=NAME",
+            "uri": "uri=URI",
+            "email": "email=MAILBOX",
+            "ip": "ip=ADDRESS",
+            "issuer": "issuer=NAME",
+            "serial": "serial=HEX",
+            "spki": "spki=sha256:BASE64",
+        }
+        for word, expected in words.items():
+            self.assertEqual([self.wrong(f"{word}="), self.wrong(word)], [f"expected {expected}"] * 2)
+
+    def test_all_with_a_value(self) -> None:
+        """`all` is a word for itself."""
+        self.assertEqual([self.wrong("all="), self.wrong("all=x")], ["expected all, without a value"] * 2)
+
+    def test_names(self) -> None:
+        """Names that can be nobody's."""
+        for rule in ("dns=*", "dns=a.*.example", "dns=*a.example", "dns=a b", "dns=192.0.2.1"):
+            self.assertIn("is no host name", self.wrong(rule))
+        for rule in ("email=example.com", "email=@example.com", "email=ann@*.example.com"):
+            self.assertEqual(self.wrong(rule), "expected a mailbox, as in email=ann@example.com")
+        self.assertIn("is no host name", self.wrong("email=ann@"))
+
+    def test_uri(self) -> None:
+        """Wildcards where they would let in more than they seem to."""
+        self.assertEqual(
+            {self.wrong("uri=example"), self.wrong("uri=//example/a"), self.wrong("uri=**")},
+            {"expected a URI with its scheme, as in uri=spiffe://example/ns/*/sa/build"},
+        )
+        self.assertEqual(
+            {self.wrong("uri=spiffe://*/a"), self.wrong("uri=spiffe://**"), self.wrong("uri=*://a/b")},
+            {"* and ** stand in the path alone, not in a scheme or host"},
+        )
+        for rule in ("spiffe://a/***", "spiffe://a/**/b/**", "spiffe://a/*b*", "spiffe://a/****"):
+            self.assertEqual(self.wrong(f"uri={rule}"), "** may stand once, and * once in a segment")
+
+    def test_ip(self) -> None:
+        """What is no address, and a network with a host's bits in it."""
+        for rule in ("ip=192.0.2", "ip=localhost", "ip=192.0.2.7/24", "ip=192.0.2.0/33"):
+            self.assertEqual(
+                self.wrong(rule), "expected an address such as 192.0.2.7, or a network such as 2001:db8::/32"
+            )
+
+    def test_issuer(self) -> None:
+        """A name that is not written as RFC 4514 has it."""
+        for rule in ("issuer=CN=a, O=b", "issuer=/CN=a", "issuer=Foo=a", "issuer=CN=a,", "issuer=CN="):
+            self.assertEqual(
+                self.wrong(rule),
+                "expected the CN of a CA, or its name as `openssl x509 -noout -subject -nameopt RFC2253` prints it",
+            )
+
+    def test_serial(self) -> None:
+        """What is no hex number."""
+        for rule in ("serial=0x1B", "serial=0A:1", "serial=0A1:1B", "serial=:", "serial=xyz", "serial=" + "1" * 43):
+            self.assertEqual(self.wrong(rule), "expected hex digits, with colons or without, as in serial=0A:1B", rule)
+
+    def test_pin(self) -> None:
+        """An unknown hash, a wrong length, what is no base64."""
+        self.assertEqual(self.wrong("spki=sha25:AAAA"), "there is no pin with 'sha25'; did you mean 'sha256'?")
+        self.assertIn("there is no pin with 'AAAA'", self.wrong("spki=AAAA"))
+        self.assertEqual(self.wrong("spki=sha256:AAAA"), "a sha256 pin is base64 of 32 bytes, and these are 3")
+        for text in ("A", "####", "ÄÄÄÄ", "AAAA AAAA"):
+            self.assertEqual(self.wrong(f"spki=sha512:{text}"), "what stands behind the colon is no base64")
+
+    def test_where(self) -> None:
+        """The error says which list it is of, and where the user wrote it."""
+        with self.assertRaisesRegex(ConfigurationError, r"^deny=cnn=a: there is no rule 'cnn'"):
+            Access.of(["all"], ["cnn=a"])
+        settings = HostSettings(allow=("cnn=a",), wrote={"allow": "mytls.toml:12: allow"})
+        with self.assertRaisesRegex(ConfigurationError, r"^mytls.toml:12: allow=cnn=a: there is no rule 'cnn'"):
+            Access.of_host(settings)
+
+    def test_of_host(self) -> None:
+        """A host's settings give its rules."""
+        settings = HostSettings(allow=("cn=a",), deny=("cn=b",))
+        self.assertEqual(Access.of_host(settings), Access.of(["cn=a"], ["cn=b"]))

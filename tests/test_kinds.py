@@ -1,0 +1,199 @@
+"""What a value looks like, as text and in the file."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mytls.errors import ConfigurationError
+from mytls.kinds import (
+    COUNT,
+    DURATION,
+    NAME,
+    NAMES,
+    PATH,
+    PATHS,
+    PORT,
+    PROTOCOLS,
+    TEXT,
+    WORDS,
+    Kind,
+    choice,
+    count,
+    duration,
+    path,
+    port,
+    protocol,
+    text,
+)
+
+
+class TextTests(SynchronousTestCase):
+    """Text in, values out."""
+
+    def refused(self, parse: Any, written: str) -> None:
+        """Assert that this is refused, by its own words."""
+        with self.assertRaises(ConfigurationError, msg=written) as caught:
+            parse(written)
+        self.assertTrue(str(caught.exception).startswith(repr(written).replace("\\\\", "\\")), str(caught.exception))
+
+    def test_durations(self) -> None:
+        """A duration has a unit; `0` and `off` are none."""
+        for written, seconds in (
+            ("250ms", 0.25), ("10s", 10), ("5m", 300), ("1h", 3600), ("1.5s", 1.5), ("0s", 0), ("0", 0), ("off", 0),
+        ):  # fmt: skip
+            self.assertEqual(duration(written), seconds, written)
+
+    def test_wrong_durations(self) -> None:
+        """A number without a unit says nothing, and neither do signs, spaces, words and numbers without end."""
+        for written in (
+            "",
+            "10",
+            "s",
+            "-1s",
+            "+1s",
+            "1 s",
+            "1S",
+            "1d",
+            ".5s",
+            "5.s",
+            "1e3s",
+            "on",
+            "10s\n",
+            "1" * 400 + "s",
+        ):
+            self.refused(duration, written)
+
+    def test_counts(self) -> None:
+        """A count starts at one."""
+        self.assertEqual([count("1"), count("512"), count("007")], [1, 512, 7])
+        for written in ("", "0", "00", "-1", "+1", "1.0", "1k", " 1", "1\n", "\u0661", "1" * 10):
+            self.refused(count, written)
+
+    def test_ports(self) -> None:
+        """A port is a number from 0 to 65535."""
+        self.assertEqual([port("0"), port("443"), port("65535")], [0, 443, 65535])
+        for written in ("", "-1", "65536", "https", "0x1bb", " 443", "443\n", "\u0664", "100000"):
+            self.refused(port, written)
+
+    def test_text(self) -> None:
+        """Text is taken as it is."""
+        self.assertEqual(text(" a:b "), " a:b ")
+
+    def test_paths(self) -> None:
+        """A path is any text but none."""
+        self.assertEqual(path(" a b.pem"), " a b.pem")
+        self.refused(path, "")
+
+    def test_protocols(self) -> None:
+        """An application protocol has letters that print; a comma or a space in it was meant to part two."""
+        self.assertEqual([protocol("h2"), protocol("http/1.1"), protocol("a" * 255)], ["h2", "http/1.1", "a" * 255])
+        for written in ("", "h2,http/1.1", "h2 ", "h2\n", "\u00e9", "a" * 256):
+            self.refused(protocol, written)
+
+    def test_choices(self) -> None:
+        """One of a few words; the nearest is told where it is none of them."""
+        kind = choice("off", "optional", "required")
+        self.assertEqual(kind.of_text("required"), "required")
+        with self.assertRaisesRegex(ConfigurationError, r"^'requird' is not known here; did you mean 'required'\?$"):
+            kind.of_text("requird")
+        with self.assertRaisesRegex(ConfigurationError, r"^'' is not known here; expected one of: off, optional, req"):
+            kind.of_text("")
+
+    def test_several_choices(self) -> None:
+        """Some of a few words."""
+        kind = choice("red", "green", many=True)
+        self.assertEqual(
+            (kind.of_text("green,red"), kind.of_toml(["red"]), kind.of_toml([])), (("green", "red"), ("red",), ())
+        )
+        with self.assertRaisesRegex(ConfigurationError, "^'blue' is not known here; expected one of: red, green$"):
+            kind.of_text("red,blue")
+
+    def test_lists(self) -> None:
+        """Commas part the words of a list; spaces around them, and empty words, do not count."""
+        self.assertEqual(WORDS.of_text(" a, b,,c ,"), ("a", "b", "c"))
+        self.assertEqual(WORDS.of_text(""), ())
+        self.assertEqual(NAMES.of_text("A.example,*.b.example."), ("a.example", "*.b.example"))
+
+
+class TomlTests(SynchronousTestCase):
+    """Values of the file."""
+
+    def refused(self, kind: Kind, value: object, line: str) -> None:
+        """Assert that this is refused with this line."""
+        with self.assertRaises(ConfigurationError, msg=value) as caught:
+            kind.of_toml(value)
+        self.assertEqual(str(caught.exception), line)
+
+    def test_durations(self) -> None:
+        """A duration is a string with its unit; a number can only be no deadline."""
+        self.assertEqual([DURATION.of_toml(each) for each in ("250ms", "off", "0", 0)], [0.25, 0, 0, 0])
+        self.refused(DURATION, 10, '10 has no unit; expected for example "10s" or "5m"')
+        self.refused(DURATION, -3, '-3 has no unit; expected for example "3s" or "5m"')
+        self.refused(DURATION, 1.5, 'a float where a duration such as "10s" is expected')
+        self.refused(DURATION, True, 'a boolean where a duration such as "10s" is expected')
+        self.refused(DURATION, False, 'a boolean where a duration such as "10s" is expected')
+        self.refused(DURATION, "10", "'10' is not a duration; expected for example 250ms, 10s, 5m, 1h, 0 or off")
+
+    def test_counts(self) -> None:
+        """A count is a number, and no string of one."""
+        self.assertEqual(COUNT.of_toml(512), 512)
+        self.refused(COUNT, 0, "'0' is not a number; expected a whole number from 1 on")
+        self.refused(COUNT, -1, "'-1' is not a number; expected a whole number from 1 on")
+        self.refused(COUNT, 2**40, f"'{2**40}' is not a number; expected a whole number from 1 on")
+        self.refused(COUNT, "512", "a string where a whole number from 1 on is expected")
+        self.refused(COUNT, True, "a boolean where a whole number from 1 on is expected")
+
+    def test_ports(self) -> None:
+        """A port is a number."""
+        self.assertEqual(PORT.of_toml(443), 443)
+        self.refused(PORT, 65536, "'65536' is not a port; expected a number from 0 to 65535")
+
+    def test_text(self) -> None:
+        """Text is a string, and no number is taken for one."""
+        self.assertEqual(TEXT.of_toml("echo"), "echo")
+        self.refused(TEXT, 8443, "an integer where a string is expected")
+        self.refused(TEXT, ["echo"], "an array where a string is expected")
+        self.refused(TEXT, {}, "a table where a string is expected")
+        self.refused(TEXT, datetime.date(2026, 1, 1), "a date or time where a string is expected")
+
+    def test_lists(self) -> None:
+        """A list is an array of strings, or a single one; a comma is a letter of it."""
+        self.assertEqual(WORDS.of_toml(["cn=a", "cn=b,c"]), ("cn=a", "cn=b,c"))
+        self.assertEqual(WORDS.of_toml("cn=b,c"), ("cn=b,c",))
+        self.assertEqual(WORDS.of_toml([]), ())
+        self.refused(WORDS, 3, "an integer where an array of strings is expected")
+        self.refused(WORDS, ["a", 3], "an array where an array of strings is expected")
+
+    def test_names(self) -> None:
+        """Names are in the spelling of the wire."""
+        self.assertEqual(
+            NAMES.of_toml(["API.example.", "*.b\u00fccher.example"]), ("api.example", "*.xn--bcher-kva.example")
+        )
+        self.assertEqual(NAME.of_toml("Reject"), "reject")
+        self.refused(NAME, "a,b", "'a,b' is no host name; expected one such as api.example or *.api.example")
+
+    def test_protocols(self) -> None:
+        """Two protocols in one string are not taken for one."""
+        self.assertEqual(PROTOCOLS.of_toml(["h2", "http/1.1"]), ("h2", "http/1.1"))
+        with self.assertRaisesRegex(ConfigurationError, "^'h2,http/1.1' is no application protocol"):
+            PROTOCOLS.of_toml("h2,http/1.1")
+
+
+class FileTests(SynchronousTestCase):
+    """Paths, as they are seen from a folder."""
+
+    def test_relative(self) -> None:
+        """A relative path counts from the folder, an absolute one does not."""
+        self.assertEqual(PATH.moved("a/b.pem", "/etc/mytls"), "/etc/mytls/a/b.pem")
+        self.assertEqual(PATHS.moved(("a.pem", "/x/b.pem"), "/etc/mytls"), ("/etc/mytls/a.pem", "/x/b.pem"))
+
+    def test_here(self) -> None:
+        """No folder is the one that the process is in."""
+        self.assertEqual((PATH.moved("a.pem", ""), PATHS.moved(("a.pem",), "")), ("a.pem", ("a.pem",)))
+
+    def test_environment(self) -> None:
+        """A variable of the environment is in no folder."""
+        self.assertEqual(PATH.moved("env:SECRET", "/etc/mytls"), "env:SECRET")

@@ -1,0 +1,268 @@
+"""Settings in, hosts out."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trustme
+from OpenSSL import SSL
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mytls.changes import changes
+from mytls.errors import ConfigurationError, TLSFailure
+from mytls.events import Observers
+from mytls.handlers.builtin import EchoFactory
+from mytls.hosts import Host
+from mytls.listener import TLSFactory
+from mytls.loading import Loaded, Loading, contexts, load
+from mytls.settings import Deadlines, HostSettings, ListenerSettings
+from mytls.tls.files import Files
+from mytls.tls.hello import ClientHello
+from tests.files import folder
+from tests.memory import Link, client_context
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+class LoadingTests(SynchronousTestCase):
+    """Certificates in a folder."""
+
+    def setUp(self) -> None:
+        self.folder = folder(self)
+        self.ca = trustme.CA()
+        self.ca.cert_pem.write_to_path(self.path("ca.pem"))
+
+    def path(self, name: str) -> str:
+        """A file's path."""
+        return str(self.folder / name)
+
+    def issue(self, file: str, *names: str, ca: trustme.CA | None = None) -> str:
+        """Write a certificate for these names, with its key and its root. @return: the path"""
+        issued = (ca or self.ca).issue_cert(*names, key_type=trustme.KeyType.ECDSA)
+        root = (ca or self.ca).cert_pem.bytes()
+        path = Path(self.path(file))
+        path.write_bytes(issued.private_key_and_cert_chain_pem.bytes() + root)
+        path.chmod(0o600)
+        return str(path)
+
+    def host(self, file: str, *names: str, **said: Any) -> HostSettings:
+        """A host with a certificate for these names."""
+        return HostSettings(names=names, certificate=(self.issue(file, *(names or ("localhost",))),), **said)
+
+    def load(self, *hosts: HostSettings, made: Any = None, **said: Any) -> Loaded:
+        """Load a listener of these hosts; of one without a name where there is one."""
+        settings = ListenerSettings("mytls:1", hosts=hosts, **said)
+        return load(settings, Loading(Files(), NOW, made or {}))
+
+    def refused(self, text: str, *hosts: HostSettings, **said: Any) -> None:
+        """Assert that loading is refused in these words."""
+        error = self.assertRaises(ConfigurationError, self.load, *hosts, **said)
+        self.assertIn(text, str(error))
+
+    def meets(self, loaded: Loaded, name: str | None) -> Host | None:
+        """The host that a client with this name meets; None where it is refused."""
+        try:
+            return loaded.hosts.choose(ClientHello(0x303, (1,), server_name=name.encode() if name else None))
+        except TLSFailure:
+            return None
+
+
+class WhoAnswersTests(LoadingTests):
+    """Who answers to which name."""
+
+    def test_alone(self) -> None:
+        """A listener's own certificate answers to every name, and to none."""
+        loaded = self.load(base=self.host("a.pem", "a.example"))
+        for name in ("a.example", "other", None):
+            self.assertIsNotNone(self.meets(loaded, name))
+
+    def test_alone_and_strict(self) -> None:
+        """With `reject` it answers to its names alone; those of the certificate where none are said."""
+        base = HostSettings(certificate=(self.issue("a.pem", "a.example", "*.b.example"),))
+        loaded = self.load(base=base, unknown_name="reject")
+        self.assertIsNotNone(self.meets(loaded, "A.example"))
+        self.assertIsNotNone(self.meets(loaded, "x.b.example"))
+        self.assertIsNone(self.meets(loaded, "b.example"))
+        self.assertIsNone(self.meets(loaded, None))
+
+    def test_named(self) -> None:
+        """Where hosts are named, an unknown name is refused."""
+        loaded = self.load(self.host("a.pem", "a.example"), self.host("b.pem", "b.example"))
+        self.assertEqual(getattr(self.meets(loaded, "b.example"), "names", None), ("b.example",))
+        self.assertIsNone(self.meets(loaded, "c.example"))
+        self.assertIsNone(self.meets(loaded, None))
+
+    def test_unknown_name(self) -> None:
+        """Or answered by the host that has this name, in whatever spelling."""
+        hosts = self.host("a.pem", "a.example"), self.host("b.pem", "b.example")
+        loaded = self.load(*hosts, unknown_name="B.example.")
+        for name in ("c.example", None, "b.example"):
+            self.assertEqual(getattr(self.meets(loaded, name), "names", None), ("b.example",))
+        self.refused("unknown-name=c.example: expected reject, or one of the names", *hosts, unknown_name="c.example")
+
+    def test_folder(self) -> None:
+        """Each certificate of a folder is a host; a host that is named keeps its name."""
+        named = self.host("named.pem", "a.example", profile="modern")
+        (self.folder / "more").mkdir()
+        self.issue("more/1.pem", "a.example", "b.example")
+        self.issue("more/2.pem", "c.example")
+        loaded = self.load(named, directory=self.path("more"))
+        self.assertEqual(getattr(self.meets(loaded, "a.example"), "settings", None), named)
+        self.assertEqual(getattr(self.meets(loaded, "b.example"), "names", None), ("b.example",))
+        self.assertIsNotNone(self.meets(loaded, "c.example"))
+        self.assertIsNone(self.meets(loaded, None))
+
+    def test_same_name(self) -> None:
+        """Two hosts of one name are refused, unless their protocols tell them apart."""
+        self.refused(
+            "two hosts have the name a.example", self.host("a.pem", "a.example"), self.host("b.pem", "a.example")
+        )
+        web, acme = self.host("a.pem", "a.example", alpn=("h2",)), self.host("b.pem", "a.example", alpn=("acme-tls/1",))
+        loaded = self.load(web, acme)
+        hello = ClientHello(0x303, (1,), server_name=b"a.example", alpn=(b"acme-tls/1",))
+        self.assertEqual(loaded.hosts.choose(hello).settings, acme)
+
+    def test_passed_on(self) -> None:
+        """A host that is passed on has a name and no certificate."""
+        loaded = self.load(HostSettings(names=("raw.example",), handler="passthrough:tcp:localhost:1"))
+        host = self.meets(loaded, "raw.example")
+        assert host is not None
+        self.assertIsNone(host.maker)
+
+    def test_all_errors(self) -> None:
+        """Whatever is wrong with any of the hosts is told, a line each."""
+        wrong = (
+            HostSettings(names=("a",), certificate=("one.pem",)),
+            HostSettings(names=("b",), certificate=("two.pem",)),
+        )
+        error = self.assertRaises(ConfigurationError, self.load, *wrong)
+        self.assertEqual(len(error.lines), 2)
+        for name, line in zip(("one.pem", "two.pem"), error.lines, strict=True):
+            self.assertIn(f"certificate={name}: no such file", line)
+
+
+class WarningTests(LoadingTests):
+    """What an operator should know."""
+
+    def test_nothing(self) -> None:
+        """A host that is as it should be gives no cause."""
+        self.assertEqual(self.load(self.host("a.pem", "a.example")).warnings, ())
+
+    def test_name_not_covered(self) -> None:
+        """A name that the certificate is not for."""
+        path = self.issue("a.pem", "a.example", "*.w.example")
+        loaded = self.load(HostSettings(names=("a.example", "x.w.example", "b.example"), certificate=(path,)))
+        self.assertEqual(
+            loaded.warnings, (f"{path}: the certificate is not for b.example: clients that ask for it refuse it",)
+        )
+
+    def test_nobody_enters(self) -> None:
+        """Certificates are required and no rule lets anybody in."""
+        host = self.host("a.pem", "a.example", client_auth="required", client_ca=(self.path("ca.pem"),))
+        (warning,) = self.load(host).warnings
+        self.assertIn("nobody enters; allow=all", warning)
+
+
+class AgainTests(LoadingTests):
+    """Loading once more, as a reload does."""
+
+    def client(self, version: int) -> SSL.Context:
+        """A client with a certificate."""
+        context = client_context(version)
+        context.use_certificate_file(self.path("client.pem"))
+        context.use_privatekey_file(self.path("client.pem"))
+        return context
+
+    def visit(self, loaded: Loaded, context: SSL.Context, session: Any = None) -> tuple[Any, int]:
+        """
+        A client of this listener, which is answered.
+
+        @return: its session, and how many bytes the handshake took: with a certificate in it, or without
+        """
+        factory = TLSFactory(loaded.hosts, EchoFactory(), Clock(), Deadlines(), Observers())
+        link = Link(factory=factory, context=context, server_name=b"a.example")
+        if session is not None:
+            link.client.set_session(session)
+        link.handshake()
+        size = sum(map(len, link.socket.writes))
+        link.client.send(b"hello")
+        link.pump()
+        self.assertEqual(bytes(link.received), b"hello")
+        link.client.shutdown()  # OpenSSL forgets the session of a connection that is dropped
+        return link.client.get_session(), size
+
+    def resumes(self, before: Loaded, after: Loaded) -> set[bool]:
+        """Whether a session of before is resumed, in TLS 1.2 and 1.3."""
+        found = set()
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            context = self.client(version)
+            session, whole = self.visit(before, context)
+            _, size = self.visit(after, context, session)
+            found.add(size < whole - 400)
+        return found
+
+    def host_with_clients(self, ca: str, **said: Any) -> HostSettings:
+        """A host that asks for certificates of this CA."""
+        self.issue("client.pem", "client.example")
+        given: dict[str, Any] = {"client_auth": "required", "client_ca": (self.path(ca),), "allow": ("all",), **said}
+        return self.host("a.pem", "a.example", **given)
+
+    def test_same_context(self) -> None:
+        """What has not changed keeps its context, and its sessions resume."""
+        host = self.host_with_clients("ca.pem")
+        before = self.load(host)
+        after = self.load(host, made=contexts(before))
+        self.assertEqual(contexts(before), contexts(after))
+        self.assertEqual(self.resumes(before, after), {True})
+
+    def test_other_policy(self) -> None:
+        """Where the client CAs or the rules are others, no session of before resumes."""
+        host = self.host_with_clients("ca.pem")
+        before = self.load(host)
+        Path(self.path("more.pem")).write_bytes(self.ca.cert_pem.bytes() + trustme.CA().cert_pem.bytes())
+        for other in (
+            attrs.evolve(host, client_ca=(self.path("more.pem"),)),
+            attrs.evolve(host, allow=("dns=client.example",)),
+        ):
+            after = self.load(other, made=contexts(before))
+            self.assertEqual(self.resumes(before, before), {True})
+            self.assertEqual(self.resumes(before, after), {False})
+
+    def test_other_files(self) -> None:
+        """A certificate that was replaced is served; the other host keeps its context."""
+        one, other = self.host("a.pem", "a.example"), self.host("b.pem", "b.example")
+        before = self.load(one, other)
+        self.issue("a.pem", "a.example")
+        after = self.load(one, other, made=contexts(before))
+        self.assertEqual(len(set(contexts(before)) & set(contexts(after))), 1)
+
+    def test_handler_alone(self) -> None:
+        """Another handler or name needs no new context."""
+        host = self.host("a.pem", "a.example", handler="echo")
+        before = self.load(host)
+        after = self.load(
+            attrs.evolve(host, handler="discard", names=("a.example", "b.example")), made=contexts(before)
+        )
+        self.assertEqual(set(contexts(before)), set(contexts(after)))
+
+    def test_changes(self) -> None:
+        """What has changed is told: names, serials, not-after; hosts that come and go, handlers, rules, settings."""
+        one, other = self.host("a.pem", "a.example", handler="echo"), self.host("b.pem", "b.example")
+        before = self.load(one, other)
+
+        def told(*hosts: HostSettings, **said: Any) -> list[str]:
+            return changes("1:443", before.hosts, self.load(*hosts, **said).hosts)
+
+        self.assertEqual(told(one, other), [])
+        self.assertEqual(told(one), ["1:443: host b.example is gone"])
+        self.assertEqual(told(attrs.evolve(one, handler="discard"), other), ["a.example: handler echo -> discard"])
+        self.assertEqual(told(attrs.evolve(one, profile="modern"), other), ["a.example: other settings or client CAs"])
+        self.assertEqual(told(one, other, unknown_name="b.example"), ["1:443: unknown names: refused, now b.example"])
+        serial = before.hosts.all[0].pairs[0].certificate.serial_number
+        self.issue("a.pem", "a.example")
+        (change,) = told(one, other)
+        self.assertRegex(change, rf"^a\.example: serial {serial:X} -> serial [0-9A-F]+ until \d{{4}}-\d\d-\d\d$")

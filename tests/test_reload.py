@@ -1,0 +1,264 @@
+"""Reload: one attempt at a time, whole or not at all, named once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+import mytls.reload
+from mytls.errors import ConfigurationError, ConfigurationErrors
+from mytls.events import Event, Observers, Reloaded, ReloadFailed
+from mytls.reload import Reloader
+
+
+class Disk:
+    """
+    What stands for the files of a loading.
+
+    @ivar version: what is in the files now
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.looks = 0
+
+    def read(self) -> Any:
+        """Read all."""
+        return _Read(self)
+
+
+class _Read:
+    """A L{mytls.tls.files.Files}."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.version = disk.version
+        self.forgotten = False
+
+    def changed(self) -> bool:
+        """Whether the disk has something else by now."""
+        self.disk.looks += 1
+        return self.version != self.disk.version
+
+    def forget(self) -> None:
+        """Drop the bytes."""
+        self.forgotten = True
+
+
+class ReloaderTests(SynchronousTestCase):
+    """A clock, a disk and a list of what is served."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.disk = Disk()
+        self.patch(mytls.reload, "Files", self.disk.read)
+        self.served: list[int] = []
+        self.events: list[Event] = []
+        self.build: Callable[[Any], int] = lambda files: files.version
+        self.apply: Callable[[int], Deferred[Sequence[str]]] = self.serve
+        self.aside: Any = maybeDeferred
+
+    def serve(self, version: int) -> Deferred[Sequence[str]]:
+        """Apply a plan."""
+        self.served.append(version)
+        return succeed([f"version {version}"])
+
+    def reloader(self, interval: float = 10.0) -> Reloader[int]:
+        """A reloader that runs."""
+        made: Reloader[int] = Reloader(
+            self.clock,
+            interval,
+            self.disk.read(),
+            lambda files: self.build(files),
+            lambda plan: self.apply(plan),
+            lambda *work: self.aside(*work),
+            Observers([self.events.append]),
+        )
+        made.start()
+        return made
+
+
+class TimerTests(ReloaderTests):
+    """The timer."""
+
+    def test_nothing_new(self) -> None:
+        """While the files read the same nothing is built, and nothing is said."""
+        self.reloader()
+        self.clock.pump([10.0] * 5)
+        self.assertEqual(self.disk.looks, 5)
+        self.assertEqual((self.served, self.events), ([], []))
+
+    def test_change(self) -> None:
+        """A change is served within the interval, once, and what has changed is told."""
+        self.reloader()
+        self.disk.version = 1
+        self.clock.advance(9.9)
+        self.assertEqual(self.served, [])
+        self.clock.advance(0.1)
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(self.served, [1])
+        self.assertEqual(self.events, [Reloaded(changes=("version 1",))])
+
+    def test_change_of_nothing(self) -> None:
+        """Files that read differently and mean the same are not worth a line."""
+        self.apply = lambda plan: succeed([])
+        self.reloader()
+        self.disk.version = 1
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(self.events, [])
+
+    def test_no_interval(self) -> None:
+        """Zero is never."""
+        self.reloader(0)
+        self.disk.version = 1
+        self.clock.advance(1000)
+        self.assertEqual(self.disk.looks, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_named_once(self) -> None:
+        """An error is named once, not at each look; after another change there is another attempt."""
+        self.build = lambda files: self.broken()
+        self.reloader()
+        self.disk.version = 1
+        self.clock.pump([10.0] * 5)
+        self.assertEqual(self.events, [ReloadFailed(lines=("a.pem: cut off",))])
+        self.disk.version = 2
+        self.clock.pump([10.0] * 2)
+        self.assertEqual(len(self.events), 1, "the same error again")
+        self.build = lambda files: files.version
+        self.disk.version = 3
+        self.clock.pump([10.0] * 2)
+        self.assertEqual(self.events[1:], [Reloaded(changes=("version 3",))])
+        self.build = lambda files: self.broken()
+        self.disk.version = 4
+        self.clock.pump([10.0] * 2)
+        self.assertEqual(len(self.events), 3, "after a success the same error is news")
+        self.assertEqual(self.served, [3])
+
+    def broken(self) -> int:
+        """Fail to build."""
+        raise ConfigurationError("a.pem: cut off")
+
+    def test_apply_fails(self) -> None:
+        """What cannot be applied is told as what cannot be built."""
+        self.apply = lambda plan: fail(ConfigurationErrors(["one", "two"]))
+        self.reloader()
+        self.disk.version = 1
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(self.events, [ReloadFailed(lines=("one", "two"))])
+
+    def test_bug(self) -> None:
+        """A bug is logged with its traceback; what is served goes on, and so does the timer."""
+        self.build = lambda files: 1 // 0
+        self.reloader()
+        self.disk.version = 1
+        self.clock.advance(10)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.events, [ReloadFailed(lines=("ZeroDivisionError; the traceback is above",))])
+        self.build = lambda files: files.version
+        self.disk.version = 2
+        self.clock.advance(10)
+        self.assertEqual(self.served, [2])
+
+    def test_look_fails(self) -> None:
+        """A look that fails is logged, and the next is made."""
+        reloader = self.reloader()
+        self.patch(_Read, "changed", lambda read: 1 // 0)
+        self.clock.advance(10)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        reloader.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_secrets_are_dropped(self) -> None:
+        """What was read is not kept in memory, whether it was right or wrong."""
+        read: list[Any] = []
+        self.build = lambda files: read.append(files) or files.version  # type: ignore[func-returns-value]
+        self.reloader()
+        self.disk.version = 1
+        self.clock.advance(10)
+        self.build = lambda files: read.append(files) or self.broken()  # type: ignore[func-returns-value]
+        self.disk.version = 2
+        self.clock.advance(10)
+        self.assertEqual([each.forgotten for each in read], [True, True])
+
+
+class AskedTests(ReloaderTests):
+    """Reloading when asked to."""
+
+    def test_asked(self) -> None:
+        """Whoever asks is told, also that nothing has changed."""
+        self.apply = lambda plan: succeed([])
+        self.assertTrue(self.successResultOf(self.reloader().reload()))
+        self.assertEqual(self.events, [Reloaded(changes=())])
+
+    def test_error_each_time(self) -> None:
+        """Whoever asks hears of an error each time."""
+        self.build = lambda files: TimerTests.broken(self)  # type: ignore[arg-type]
+        reloader = self.reloader()
+        self.assertFalse(self.successResultOf(reloader.reload()))
+        self.assertFalse(self.successResultOf(reloader.reload()))
+        self.assertEqual(len(self.events), 2)
+
+    def test_one_at_a_time(self) -> None:
+        """Who asks during an attempt gets one of his own after it: the files may have changed since."""
+        started: list[Deferred[Any]] = []
+
+        def later(*work: Any) -> Deferred[Any]:
+            started.append(Deferred())
+            return started[-1].addCallback(lambda _: work[0](*work[1:]))
+
+        reloader = self.reloader(0)
+        self.aside = later
+        first, second = reloader.reload(), reloader.reload()
+        self.assertEqual(len(started), 1)
+        started[0].callback(None)
+        self.assertTrue(self.successResultOf(first))
+        self.assertNoResult(second)
+        self.disk.version = 7
+        started[1].callback(None)
+        self.assertTrue(self.successResultOf(second))
+        self.assertEqual(self.served, [0, 0])  # what is read is read when the attempt begins
+
+    def test_looks_while_busy(self) -> None:
+        """The timer does not look while an attempt is under way."""
+        waiting: Deferred[Any] = Deferred()
+        reloader = self.reloader()
+        self.aside = lambda *work: waiting
+        reloader.reload()
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(self.disk.looks, 0)
+        waiting.callback(0)
+
+
+class StopTests(ReloaderTests):
+    """Stopping."""
+
+    def test_timer(self) -> None:
+        """No timer is left."""
+        reloader = self.reloader()
+        reloader.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_attempt_under_way(self) -> None:
+        """What is built when the service has stopped is not served."""
+        waiting: Deferred[Any] = Deferred()
+        reloader = self.reloader()
+        self.aside = lambda *work: waiting
+        asked = reloader.reload()
+        reloader.stop()
+        waiting.callback(1)
+        self.assertFalse(self.successResultOf(asked))
+        self.assertEqual((self.served, self.events), ([], []))
+
+    def test_again(self) -> None:
+        """A service that is started again looks again."""
+        reloader = self.reloader()
+        reloader.stop()
+        reloader.start()
+        self.disk.version = 1
+        self.clock.advance(10)
+        self.assertEqual(self.served, [1])

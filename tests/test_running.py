@@ -1,0 +1,367 @@
+"""A service that keeps what it serves as its files say."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import trustme
+from cryptography import x509
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+import mytls.assemble
+from mytls.assemble import service, service_from_file
+from mytls.errors import ConfigurationError
+from mytls.events import Event, Reloaded, ReloadFailed
+from mytls.listener import TLSFactory
+from mytls.running import TLSService
+from tests.files import folder
+from tests.lines import log_lines
+from tests.memory import Link, RecorderFactory
+
+
+class Reactor(MemoryReactorClock):
+    """
+    Remembers who listens where, and refuses ports that are taken.
+
+    @ivar taken: ports that another has
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: set[int] = set()
+        self.listening: dict[int, Any] = {}
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        """See C{IReactorTCP}."""
+        if port in self.taken:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        made = super().listenTCP(port, factory, backlog, interface)
+        self.listening[port] = factory
+        factory.doStart()
+
+        def stop() -> None:
+            del self.listening[port]
+            factory.doStop()
+
+        made.stopListening = stop
+        return made
+
+    def callFromThread(self, callable: Any, *args: object, **kwargs: object) -> None:
+        """At once."""
+        callable(*args, **kwargs)
+
+
+class RunningTests(SynchronousTestCase):
+    """A folder, a reactor, and no threads."""
+
+    def setUp(self) -> None:
+        self.patch(mytls.assemble, "in_a_thread", lambda reactor: maybeDeferred)
+        self.folder = folder(self)
+        self.reactor: Any = Reactor()
+        self.ca = trustme.CA()
+        self.events: list[Event] = []
+        self.issue("a")
+        self.issue("b")
+
+    def path(self, name: str) -> Path:
+        """A file's path."""
+        return self.folder / name
+
+    def issue(self, name: str) -> int:
+        """Write a new certificate for name.example, with key and root in one file. @return: the serial number"""
+        issued = self.ca.issue_cert(f"{name}.example", key_type=trustme.KeyType.ECDSA)
+        path = self.path(f"{name}.pem")
+        path.write_bytes(issued.private_key_and_cert_chain_pem.bytes() + self.ca.cert_pem.bytes())
+        path.chmod(0o600)
+        return x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes()).serial_number
+
+    def write(self, *listeners: str, more: str = "") -> str:
+        """Write the file: tables of listeners. @return: its path"""
+        path = self.path("mytls.toml")
+        path.write_text("".join(f"[[listener]]\n{each}\n" for each in listeners) + more)
+        return str(path)
+
+    def started(self, made: TLSService) -> TLSService:
+        """It runs until the end of the test."""
+        made.privilegedStartService()
+        made.startService()
+        self.addCleanup(made.stopService)
+        return made
+
+    def of_file(self, *listeners: str, more: str = "") -> TLSService:
+        """The service of a file, running."""
+        path = self.write(*listeners, more=more)
+        return self.started(service_from_file(path, reactor=self.reactor, observers=[self.events.append]))
+
+    def serial(self, port: int, name: bytes = b"a.example") -> int:
+        """The serial number that a client is shown."""
+        link = self.link(port, name)
+        certificate: Any = link.client.get_peer_certificate(as_cryptography=True)
+        return int(certificate.serial_number)
+
+    def link(self, port: int, name: bytes = b"a.example") -> Link:
+        """A client that has gone through its handshake."""
+        factory = self.reactor.listening[port]
+        assert isinstance(factory, TLSFactory)
+        link = Link(factory=factory, server_name=name)
+        link.handshake()
+        return link
+
+    def says(self, link: Link, text: bytes) -> bytes:
+        """What is answered."""
+        link.client.send(text)
+        link.pump()
+        return bytes(link.received)
+
+
+A = 'endpoint = "mytls:1"\nhandler = "echo"\ncertificate = "a.pem"'
+B = 'endpoint = "mytls:2"\nhandler = "echo"\ncertificate = "b.pem"'
+
+
+class CertificateTests(RunningTests):
+    """New certificates."""
+
+    def test_timer(self) -> None:
+        """Within the interval the new one is served; what was there goes on; the log says what has changed."""
+        made = self.of_file(A)
+        old = self.serial(1)
+        link = self.link(1)
+        new = self.issue("a")
+        self.reactor.advance(9)
+        self.assertEqual(self.serial(1), old)
+        self.reactor.advance(1)
+        self.assertEqual(self.serial(1), new)
+        self.assertEqual(self.says(link, b"still here"), b"still here")
+        (event,) = [each for each in self.events if isinstance(each, Reloaded)]
+        self.assertRegex(event.changes[0], f"serial {old:X} -> serial {new:X} until ")
+        self.assertTrue(made.running)
+
+    def test_of_a_string(self) -> None:
+        """The files of an endpoint string are looked at as well."""
+        self.started(service(f"mytls:1:certKey={self.path('a.pem')}", reactor=self.reactor))
+        new = self.issue("a")
+        self.reactor.advance(10)
+        self.assertEqual(self.serial(1), new)
+
+    def test_asked(self) -> None:
+        """Whoever calls reload() need not wait."""
+        made = self.started(service(f"mytls:1:certKey={self.path('a.pem')}", reactor=self.reactor, reload_interval=0))
+        new = self.issue("a")
+        self.assertTrue(self.successResultOf(made.reload()))
+        self.assertEqual(self.serial(1), new)
+
+    def test_broken(self) -> None:
+        """What is broken changes nothing, of no host, until it is right."""
+        made = self.of_file(A, B)
+        a, b = self.serial(1), self.serial(2, b"b.example")
+        self.issue("a")
+        whole = self.path("b.pem").read_bytes()
+        self.path("b.pem").write_bytes(whole[:300])
+        self.assertFalse(self.successResultOf(made.reload()))
+        self.reactor.pump([10.0] * 3)
+        self.assertEqual((self.serial(1), self.serial(2, b"b.example")), (a, b))
+        (event,) = [each for each in self.events if isinstance(each, ReloadFailed)]
+        self.assertRegex(event.lines[0], r"mytls\.toml:8: certificate=.*b\.pem: ")
+        self.path("b.pem").write_bytes(whole)
+        self.reactor.advance(10)
+        self.assertNotEqual(self.serial(1), a)
+
+    def test_missing_for_a_while(self) -> None:
+        """A file that is gone and comes again is noticed, also where the configuration file is what names it."""
+        self.of_file(A)
+        whole = self.path("a.pem").read_bytes()
+        self.path("a.pem").unlink()
+        self.reactor.advance(10)
+        self.assertEqual(len([each for each in self.events if isinstance(each, ReloadFailed)]), 1)
+        self.path("a.pem").write_bytes(whole)
+        new = self.issue("a")
+        self.reactor.advance(10)
+        self.assertEqual(self.serial(1), new)
+
+    def test_stopped(self) -> None:
+        """A service that has stopped looks at nothing."""
+        made = self.of_file(A)
+        made.stopService()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class ListenerTests(RunningTests):
+    """The file's listeners."""
+
+    def test_come_and_go(self) -> None:
+        """A new one listens, one that is gone finishes with its clients; the other keeps its port and connections."""
+        made = self.of_file(A)
+        factory, link = self.reactor.listening[1], self.link(1)
+        self.write(A, B)
+        self.reactor.advance(10)
+        self.assertEqual(sorted(self.reactor.listening), [1, 2])
+        self.assertEqual([each.port for each in made.addresses], [1, 2])
+        gone = self.link(2, b"b.example")
+        self.write(A)
+        self.reactor.advance(10)
+        self.assertEqual(sorted(self.reactor.listening), [1])
+        gone.pump()
+        self.assertTrue(gone.peer_finished)
+        self.assertIs(self.reactor.listening[1], factory)
+        self.assertEqual(self.says(link, b"still here"), b"still here")
+        told = [each.changes for each in self.events if isinstance(each, Reloaded)]
+        self.assertEqual(told, [("0.0.0.0:2 is new",), ("0.0.0.0:2 is gone",)])
+
+    def test_port_of_another(self) -> None:
+        """A port that is not to be had: nothing of the change is served, and no new port stays open."""
+        self.of_file(A)
+        old = self.serial(1)
+        self.issue("a")
+        self.reactor.taken.add(3)
+        self.write(A, B, B.replace(":2", ":3"))
+        self.reactor.advance(10)
+        self.assertEqual((sorted(self.reactor.listening), self.serial(1)), ([1], old))
+        (event,) = [each for each in self.events if isinstance(each, ReloadFailed)]
+        self.assertRegex(event.lines[0], r"cannot listen: port 3: address already in use \(.*mytls\.toml:10: endpoint=")
+        self.write(A, B)
+        self.reactor.advance(10)
+        self.assertEqual(sorted(self.reactor.listening), [1, 2])
+
+    def test_other_place(self) -> None:
+        """A listener that has moved listens there, and no more where it was."""
+        self.of_file(A)
+        self.write(A.replace(":1", ":4"))
+        self.reactor.advance(10)
+        self.assertEqual(sorted(self.reactor.listening), [4])
+
+    def test_hosts(self) -> None:
+        """Hosts that are new in the file are served on the same port."""
+        self.of_file(A)
+        self.write(
+            'endpoint = "mytls:1"\nhandler = "echo"\n'
+            '[[listener.host]]\nnames = ["a.example"]\ncertificate = "a.pem"\n'
+            '[[listener.host]]\nnames = ["b.example"]\ncertificate = "b.pem"\nhandler = "discard"'
+        )
+        self.reactor.advance(10)
+        self.assertNotEqual(self.serial(1), self.serial(1, b"b.example"))
+        self.assertEqual(self.says(self.link(1), b"x"), b"x")
+        self.assertEqual(self.says(self.link(1, b"b.example"), b"x"), b"")
+
+    def test_without_tls(self) -> None:
+        """The handler of a plain listener changes too, where it stands."""
+        self.of_file('endpoint = "tcp:5"\nhandler = "echo"')
+        factory = self.reactor.listening[5]
+        self.assertEqual(type(factory.buildProtocol(None)).__name__, "Echo")
+        self.write('endpoint = "tcp:5"\nhandler = "discard"')
+        self.reactor.advance(10)
+        self.assertIs(self.reactor.listening[5], factory)
+        self.assertEqual(type(factory.buildProtocol(None)).__name__, "Discard")
+
+    def test_handler_that_is_none(self) -> None:
+        """A wrong handler string is refused with its line, and the old handler stays."""
+        self.of_file(A)
+        self.write(A.replace("echo", "ehco"))
+        self.reactor.advance(10)
+        (event,) = [each for each in self.events if isinstance(each, ReloadFailed)]
+        self.assertRegex(
+            event.lines[0], r"mytls\.toml:3: handler=ehco: there is no handler 'ehco'; did you mean 'echo'"
+        )
+        self.assertEqual(self.says(self.link(1), b"x"), b"x")
+        self.write(A)
+        self.reactor.advance(10)
+        self.assertEqual(self.says(self.link(1), b"x"), b"x")
+
+    def test_same_handler(self) -> None:
+        """A handler whose string is the same is the same object: its state lives on."""
+        self.of_file(A)
+        before = self.reactor.listening[1].hosts.handlers
+        self.issue("a")
+        self.reactor.advance(10)
+        self.assertEqual(self.reactor.listening[1].hosts.handlers, before)
+
+    def test_programs_own(self) -> None:
+        """A handler object and an endpoint that the program has made are left alone."""
+        handler = RecorderFactory()
+        made = self.started(service(f"mytls:1:certKey={self.path('a.pem')}", handler, reactor=self.reactor))
+        self.issue("a")
+        self.assertTrue(self.successResultOf(made.reload()))
+        self.link(1)
+        self.assertEqual(len(handler.made), 1)
+
+
+class OnlyAtStartTests(RunningTests):
+    """What holds from the start."""
+
+    def test_said(self) -> None:
+        """A reload that finds other deadlines says that they need a restart, once."""
+        self.of_file(A)
+        self.write(A, more='[deadlines]\nhandshake = "3s"\n')
+        self.reactor.pump([10.0] * 3)
+        (event,) = [each for each in self.events if isinstance(each, Reloaded)]
+        self.assertEqual(event.changes, ("deadlines: needs a restart",))
+        self.assertEqual(self.reactor.listening[1].handshake.seconds, 10)
+
+    def test_keylog(self) -> None:
+        """The key log has every connection's secrets, is its owner's alone, and each start warns of it."""
+        seen = log_lines(self)
+        path = self.path("keys.log")
+        self.of_file(A, more='[deadlines]\nhandshake = "3s"\n').stopService()
+        self.assertFalse(path.exists())
+        config = self.path("mytls.toml")
+        config.write_text(f'keylog = "keys.log"\n{config.read_text()}')
+        self.started(service_from_file(str(config), reactor=self.reactor))
+        self.link(1)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        self.assertIn("CLIENT_TRAFFIC_SECRET_0 ", path.read_text())
+        self.assertEqual(len([line for line in seen if "keys.log: the secrets of every connection" in line]), 1)
+
+    def test_keylog_of_another(self) -> None:
+        """A key log that cannot be its owner's alone is refused."""
+        (self.path("link")).symlink_to("/dev/null")
+        for name in ("link", "/dev/null", "nowhere/keys.log"):
+            self.write(A)
+            config = self.path("mytls.toml")
+            config.write_text(f'keylog = "{name}"\n{config.read_text()}')
+            error = self.assertRaises(ConfigurationError, service_from_file, str(config), reactor=self.reactor)
+            self.assertIn("keylog", str(error))
+
+
+class WarningTests(RunningTests):
+    """What an operator should know."""
+
+    def test_once(self) -> None:
+        """A warning is logged at the start, not at each reload; one that is new is logged then."""
+        seen = log_lines(self)
+        self.path("a.pem").chmod(0o644)
+        made = self.of_file(A, B)
+        self.successResultOf(made.reload())
+        self.path("b.pem").chmod(0o644)
+        self.successResultOf(made.reload())
+        for name in ("a.pem", "b.pem"):
+            self.assertEqual(len([line for line in seen if f"chmod o-r {self.path(name)}" in line]), 1)
+
+
+class HangupTests(RunningTests):
+    """The signal HUP."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+
+    def test_reloads(self) -> None:
+        """It reloads, where the service was told to take it."""
+        made = service(f"mytls:1:certKey={self.path('a.pem')}", reactor=self.reactor, reload_interval=0)
+        made.reloads_on_hangup = True
+        self.started(made)
+        new = self.issue("a")
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(self.serial(1), new)
+        made.stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_left_alone(self) -> None:
+        """In another's program the signal is that program's."""
+        before = signal.getsignal(signal.SIGHUP)
+        self.started(service(f"mytls:1:certKey={self.path('a.pem')}", reactor=self.reactor)).stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), before)
