@@ -162,6 +162,16 @@ class SignatureTests(SynchronousTestCase):
         self.assertTrue(issued(odd, self.own))
         self.assertFalse(issued(odd, Party("Another").certified()))
 
+    def test_unknown_algorithm_leads_nowhere_twice(self) -> None:
+        """Where names alone count, a path still passes nobody twice."""
+        first, second = Party("Name"), Party("Name", rsa_key())
+        sha256_with_rsa, unknown = (bytes.fromhex(f"06092a864886f70d0101{last}") for last in ("0b", "63"))
+        middle = Party("Middle")
+        odd = with_other_bytes(middle.certified(second, ca=True), sha256_with_rsa, unknown)
+        leaf, own = first.certified(middle), second.certified(ca=True)
+        self.assertEqual(chain_of(leaf, (leaf, odd, own)), (odd, own))
+        self.assertEqual(chain_of(leaf, (leaf, odd)), ())
+
     def test_unknown_key(self) -> None:
         """So does the signature of a key that the library does not know."""
         rsa_encryption, unknown = (bytes.fromhex(f"06092a864886f70d0101{last}") for last in ("01", "63"))

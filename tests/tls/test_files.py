@@ -263,6 +263,13 @@ class EntriesTests(FilesTests):
         (self.folder / "pong").symlink_to("ping")
         self.assertEqual(self.entries(), ["a/one.pem"])
 
+    def test_link_that_cannot_be_followed(self) -> None:
+        """A link of which nobody can say what it is may be a host's: that is an error, and none that is left out."""
+        (self.folder / "odd").symlink_to("a" * 300)
+        with self.assertRaises(OSError) as caught:
+            self.entries()
+        self.assertEqual(caught.exception.errno, errno.ENAMETOOLONG)
+
     def test_no_files(self) -> None:
         """Pipes and sockets are left out."""
         os.mkfifo(self.path("pipe"))

@@ -107,6 +107,13 @@ class TrustTests(SynchronousTestCase):
         odd = self.write("odd.pem", pem(with_other_bytes(self.of_two, rsa_encryption, unknown)))
         path = self.write("two.crl", pem(self.two.revoking(1)))
         self.assertEqual(len(self.trust(odd, crl=(path,)).revocations), 1)
+        path = self.write("other.crl", pem(Party("Other").revoking(1)))
+        self.refused(
+            "crl=DIR/other.crl: the revocation list of CN=Other is signed by no CA of client-ca; add that CA, or leave "
+            "the list out",
+            odd,
+            crl=(path,),
+        )
 
     def test_digest(self) -> None:
         """It is the same for the same CAs and lists, and another for others."""
