@@ -88,7 +88,8 @@ def service_from_file(
     @param options: values that win over the file's, by their words on the command line
     @raise ConfigurationError: a line for each error
     """
-    return _service(reactor, partial(_read_settings, path, options or {}), observers, {}, None)
+    folder = os.path.dirname(os.path.abspath(path))  # where that is now: a daemon may leave its working directory
+    return _service(reactor, partial(_read_settings, path, folder, options or {}), observers, {}, None)
 
 
 def development_endpoint(port: int = DEVELOPMENT_PORT) -> tuple[list[str], str]:
@@ -118,7 +119,7 @@ def _service(
     files = Files()
     settings = read(files)
     told = Observers((AccessLog(settings.quiet), *observers))
-    keylog = None if settings.keylog is None else KeyLog(settings.keylog)
+    keylog = None if settings.keylog is None else KeyLog(settings.keylog, settings.wrote.get("keylog", "keylog"))
     plan = _plan(settings, {}, keylog, files)
     files.forget()
 
@@ -134,16 +135,17 @@ def _service(
         told,
         own,
         handler,
+        () if keylog is None else (keylog.open,),
     )
     return made
 
 
-def _read_settings(path: str, options: Mapping[str, Any], files: Files) -> Settings:
+def _read_settings(path: str, folder: str, options: Mapping[str, Any], files: Files) -> Settings:
     try:
         content = files.read(path)
     except OSError as error:
         raise ConfigurationError(f"--config {path}: cannot be read: {error.strerror}") from None
-    return merged(settings_from_file(path, content, partial(_watch, files)), options)
+    return merged(settings_from_file(path, content, partial(_watch, files), folder), options)
 
 
 def _watch(files: Files, path: str) -> None:

@@ -38,18 +38,21 @@ _BY_WORD = {key.word: key.name for key in (*HOST_KEYS, *LISTENER_KEYS) if key.wo
 _READ = {key.name for key in (*PLACE_KEYS, *HOST_KEYS, *LISTENER_KEYS) if key.kind.files}
 
 
-def settings_from_file(path: str, content: bytes, missing: Callable[[str], object] = lambda path: None) -> Settings:
+def settings_from_file(
+    path: str, content: bytes, missing: Callable[[str], object] = lambda path: None, folder: str | None = None
+) -> Settings:
     """
     What a configuration file says.
 
-    @param path: the file's name, as the user typed it; paths in the file count from its folder
+    @param path: the file's name, as the user typed it
     @param content: what is in it
     @param missing: called with the path of each file that is not there, for whoever waits for it
+    @param folder: where paths in the file count from; the file's folder, if left out
     @raise ConfigurationErrors: all that is wrong, a line for each: C{FILE:LINE: KEY: trouble}
     """
     name = one_line(path)
     text, document = parsed(name, content)
-    reader = _Reader(Source(name, text), os.path.dirname(os.path.abspath(path)), missing)
+    reader = _Reader(Source(name, text), folder or os.path.dirname(os.path.abspath(path)), missing)
     settings = reader.settings(document)
     if reader.troubles:
         raise ConfigurationErrors(sorted(reader.troubles, key=lambda line: int(line[len(name) + 1 :].split(":")[0])))
@@ -76,14 +79,15 @@ class _Reader:
 
     def settings(self, document: dict[str, Any]) -> Settings:
         """What the document says, as far as it is right."""
-        top = {name: value for name, value in document.items() if name not in (*GLOBAL_KEYS, "listener")}
+        tables = {name: value for name, value in document.items() if name and name in GLOBAL_KEYS}
+        top = {name: value for name, value in document.items() if name not in (*tables, "listener")}
         said = self._table(top, (), "").said("")
-        for name, table in document.items():
-            if name in GLOBAL_KEYS and isinstance(table, dict):
+        for name, table in tables.items():
+            if isinstance(table, dict):
                 said |= self._table(table, (name,), f"[{name}]").said(f"{name}-")
-            elif name in GLOBAL_KEYS:
+            else:
                 self._wrong((name,), f"expected one table, [{name}]")
-        return Settings.of(self._listeners(document), said)
+        return Settings.of(self._listeners(document), said, self._wrote((), _TABLES[""]))
 
     def _listeners(self, document: dict[str, Any]) -> tuple[ListenerSettings, ...]:
         tables = self._tables(document, (), "listener", _LISTENER)

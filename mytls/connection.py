@@ -24,7 +24,8 @@ from mytls.hosts import Hosts
 from mytls.interfaces import IDrainable
 from mytls.passthrough import Passthrough
 from mytls.peer import Peer
-from mytls.tls.contexts import ConnectionMaker
+from mytls.tls.contexts import ConnectionMaker, refusal_now
+from mytls.tls.failures import refused
 from mytls.tls.hello import ClientHello, HelloReader
 from mytls.tls.identity import peer_of, same_name
 from mytls.tls.transport import TLSTransport
@@ -129,12 +130,18 @@ class ServerConnection(protocol.Protocol):
         listener.handshake.stop(self)
         connection = tls.getHandle()
         if not same_name(connection, self._server_name):
-            tls.refuse(TLSFailure(Cause.UNKNOWN_NAME, "the session was made for another server name"))
+            tls.refuse(
+                TLSFailure(Cause.UNKNOWN_NAME, "its session, or its second ClientHello, is for another server name")
+            )
             return
         try:
             tls.peer = self._met = peer = peer_of(connection, self._address)
         except TLSFailure as failure:
             tls.refuse(failure)
+            return
+        outdated = refusal_now(connection)
+        if outdated is not None:
+            tls.refuse(refused(outdated))
             return
         refusal = self._host.refusal(peer)
         if refusal is not None:

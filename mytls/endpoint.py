@@ -113,6 +113,7 @@ class ReloadingEndpoint(TLSServerEndpoint):
         """
         files = Files()
         self._settings = settings
+        self._watched: set[TLSFactory] = set()
         self._loaded = _loaded(settings, files, {})
         for warning in self._loaded.warnings:
             _log.warn("{warning}", warning=warning)
@@ -136,7 +137,9 @@ class ReloadingEndpoint(TLSServerEndpoint):
         )
 
     def _factory(self, handler: IProtocolFactory) -> TLSFactory:
-        return _WatchedFactory(self._reloader, self._hosts, handler, self._reactor, self._deadlines, self._observers)
+        return _WatchedFactory(
+            self._watched, self._reloader, self._hosts, handler, self._reactor, self._deadlines, self._observers
+        )
 
     def _apply(self, loaded: Loaded) -> Deferred[Sequence[str]]:
         found = changes(self._settings.endpoint, self._loaded.hosts, loaded.hosts)
@@ -146,19 +149,24 @@ class ReloadingEndpoint(TLSServerEndpoint):
 
 
 class _WatchedFactory(TLSFactory):
-    """Its files are looked at while it listens."""
+    """Its files are looked at while it listens, or another of the same endpoint does."""
 
-    def __init__(self, reloader: Reloader[Loaded], *about: Any) -> None:
+    def __init__(self, listening: set[TLSFactory], reloader: Reloader[Loaded], *about: Any) -> None:
+        """@param listening: those of the endpoint that do now"""
         super().__init__(*about)
+        self._all_listening = listening
         self._reloader = reloader
 
     def doStart(self) -> None:
         super().doStart()
+        self._all_listening.add(self)
         self._reloader.start()
 
     def doStop(self) -> None:
         super().doStop()
         if not self.numPorts:
+            self._all_listening.discard(self)
+        if not self._all_listening:
             self._reloader.stop()
 
 

@@ -13,6 +13,8 @@ from mytls.errors import ConfigurationError, nearest
 from mytls.names import host_name
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+#: No number of ours is greater; Python refuses to write out one of very many digits.
+_MOST = 10**18
 _TOML_TYPES = ((bool, "a boolean"), (int, "an integer"), (float, "a float"), (str, "a string"), (list, "an array"),
                (dict, "a table"))  # fmt: skip
 
@@ -60,7 +62,7 @@ class Kind:
         elif isinstance(value, str) and self.quoted:
             return self.parse(value)
         elif self.number is not None and isinstance(value, int) and not isinstance(value, bool):
-            return self.number(value)
+            return self.number(max(-_MOST, min(_MOST, value)))
         raise ConfigurationError(f"{_toml_type(value)} where {self.expected} is expected")
 
     def moved(self, value: Any, folder: str) -> Any:

@@ -34,6 +34,10 @@ def in_a_thread(reactor: Any) -> Aside:
     return lambda work, *about: deferToThreadPool(reactor, reactor.getThreadPool(), work, *about)
 
 
+class NotNow(ConfigurationError):
+    """What the files say is right and cannot be had yet, as a port of another's: it is tried again at each look."""
+
+
 class Reloader(Generic[Plan]):
     """Keeps what is served as the files say."""
 
@@ -60,7 +64,9 @@ class Reloader(Generic[Plan]):
         self._aside = aside
         self._observers = observers
         self._one_at_a_time = DeferredLock()
+        self._waiting: list[Deferred[bool]] = []
         self._told: tuple[str, ...] = ()
+        self._not_now = False
         self._running = False
         self._timer = LoopingCall(self._look)
         self._timer.clock = clock
@@ -78,8 +84,23 @@ class Reloader(Generic[Plan]):
             self._timer.stop()
 
     def reload(self) -> Deferred[bool]:
-        """Load everything, whether it has changed or not. Fires with whether it is served now; never fails."""
-        return self._one_at_a_time.run(self._attempt, True)
+        """
+        Load everything, whether it has changed or not. Those who ask while an attempt is under way share the next.
+
+        @return: fires with whether it is served now; never fails
+        """
+        done: Deferred[bool] = Deferred()
+        self._waiting.append(done)
+        if len(self._waiting) == 1:
+            self._one_at_a_time.run(self._for_all)
+        return done
+
+    @inlineCallbacks
+    def _for_all(self) -> Any:
+        waiting, self._waiting = self._waiting, []
+        served = yield self._attempt(True)
+        for each in waiting:
+            each.callback(served)
 
     @inlineCallbacks
     def _look(self) -> Any:
@@ -90,18 +111,20 @@ class Reloader(Generic[Plan]):
         except Exception:  # a bug of ours must not end the timer
             _log.failure("looking at the files failed")
             return
-        if changed and self._running:
+        if (changed or self._not_now) and self._running:
             yield self._one_at_a_time.run(self._attempt, False)
 
     @inlineCallbacks
     def _attempt(self, asked: bool) -> Any:
-        files = Files()
+        files = self._files.anew()
+        self._not_now = False
         try:
             plan = yield self._aside(self._build, files)
             if not self._running:
                 return False
             changes = yield self._apply(plan)
         except ConfigurationError as error:
+            self._not_now = isinstance(error, NotNow)
             self._failed(error.lines, asked)
             return False
         except Exception as error:  # a bug of ours, or of a handler's code: what is served goes on
@@ -111,8 +134,8 @@ class Reloader(Generic[Plan]):
         finally:
             files.forget()
             self._files = files
-        self._told = ()
-        if changes or asked:
+        news, self._told = bool(changes or self._told), ()
+        if news or asked:
             self._observers.tell(Reloaded(changes=tuple(changes)))
         return True
 

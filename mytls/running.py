@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -25,7 +26,7 @@ from mytls.events import Observers
 from mytls.handlers import handler_from_string
 from mytls.hosts import Hosts
 from mytls.loading import Loaded
-from mytls.reload import Reloader
+from mytls.reload import NotNow, Reloader
 from mytls.settings import ListenerSettings, Settings
 from mytls.sockets import write_at_once
 from mytls.strings import place_of
@@ -175,17 +176,20 @@ class TLSService(Service):
         observers: Observers,
         own: Mapping[int, IStreamServerEndpoint],
         handler: IProtocolFactory | str | None,
+        first: Iterable[Callable[[], object]] = (),
     ) -> None:
         """
         @param plan: what is served first
         @param reloader: makes what keeps it as the files say, with this service's way to apply a plan
         @param own: endpoints that the program has made, by their places in the order of the listeners
         @param handler: what gets the bytes where the settings of a host do not say it
+        @param first: what is done before it listens; raises L{ConfigurationError} where that cannot be
         @raise ConfigurationError: a handler, or the endpoint of another's, cannot be had
         """
         self._reactor = reactor
         self._observers = observers
         self._default = handler
+        self._first = tuple(first)
         self._handlers: dict[str, IProtocolFactory] = {}
         self.plan = plan
         self._listening = self._starting = False
@@ -242,6 +246,11 @@ class TLSService(Service):
     def _listen(self) -> None:
         if self._listening:
             return
+        try:
+            for do in self._first:
+                do()
+        except ConfigurationError as error:
+            raise CannotStart(str(error)) from None
         self._listening = self._starting = True
         self._heed_hangup(self.reloads_on_hangup)
         self._warn(self.plan)
@@ -287,13 +296,17 @@ class TLSService(Service):
         wanted = _by_place(plan)
         handlers, self._handlers = self._handlers, self._handlers_for(plan)
         added = {key: each for key, each in wanted.items() if key not in self._listeners}
+        ready: dict[Any, _Listener] = {}
         try:
-            ready = {key: self._made(*each) for key, each in added.items()}
+            ready.update((key, self._made(*each)) for key, each in added.items())
             yield self._open(list(ready.values()))
-        except ConfigurationError:
+            with _held([*handlers.values(), *self._handlers.values()]):
+                return self._swap(plan, wanted, ready)
+        except Exception:
             self._handlers = handlers
+            for listener in ready.values():
+                listener.stop()
             raise
-        return self._swap(plan, wanted, ready)
 
     @inlineCallbacks
     def _open(self, listeners: Sequence[_Listener]) -> Any:
@@ -301,9 +314,9 @@ class TLSService(Service):
             try:
                 yield listener.listen()
             except Exception as error:
-                for each in listeners:
-                    each.stop()
-                raise ConfigurationError(f"{_why(Failure(error))} ({listener.description})") from None
+                raise NotNow(f"{_why(Failure(error))} ({listener.description})") from None
+        if not self._listening:
+            raise ConfigurationError("the service has stopped")
 
     def _swap(
         self,
@@ -384,6 +397,26 @@ class TLSService(Service):
         if said is None:
             return self._default if isinstance(self._default, str) else type(self._default).__name__
         return said
+
+
+@contextmanager
+def _held(handlers: Iterable[IProtocolFactory]) -> Iterator[None]:
+    """
+    Started, whoever else starts and stops them inside. So one that cannot start is heard of before anything has
+    changed, and one that cannot stop when all has.
+    """
+    held: list[IProtocolFactory] = []
+    try:
+        for handler in {id(each): each for each in handlers}.values():
+            handler.doStart()
+            held.append(handler)
+        yield
+    finally:
+        for handler in held:
+            try:
+                handler.doStop()
+            except Exception:  # a handler's own
+                _log.failure("the handler failed")
 
 
 def _by_place(plan: Plan) -> dict[Any, tuple[ListenerSettings, Loaded | None]]:

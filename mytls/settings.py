@@ -7,6 +7,7 @@ The command line, the endpoint string, the file, the error texts and the referen
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -478,6 +479,7 @@ class Settings:
     @ivar quiet: what has no line in the log
     @ivar reload_interval: seconds between two looks at the files; 0 is never
     @ivar keylog: the file for the secrets of every connection, or None
+    @ivar wrote: how the user wrote the keys of L{GLOBAL_KEYS}, by their words
     """
 
     listeners: tuple[ListenerSettings, ...] = ()
@@ -486,14 +488,20 @@ class Settings:
     reload_interval: float = 10.0
     quiet: tuple[str, ...] = ()
     keylog: str | None = None
+    wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
-    def of(cls, listeners: tuple[ListenerSettings, ...], said: Mapping[str, Any]) -> Settings:
-        """The listeners, and the values of L{GLOBAL_KEYS} by their words."""
-        return cls(listeners).merged(said)
+    def of(
+        cls,
+        listeners: tuple[ListenerSettings, ...],
+        said: Mapping[str, Any],
+        wrote: Mapping[str, str] = MappingProxyType({}),
+    ) -> Settings:
+        """The listeners, and the values of L{GLOBAL_KEYS} by their words. @param wrote: how the user wrote these"""
+        return attrs.evolve(cls(listeners).merged(said), wrote=wrote)
 
     def merged(self, said: Mapping[str, Any]) -> Settings:
-        """These, but for the values of L{GLOBAL_KEYS} that are said here, by their words."""
+        """These, but for the values of L{GLOBAL_KEYS} that the command line says, by their words."""
 
         def table(name: str) -> dict[str, Any]:
             prefix = f"{name}-"
@@ -506,4 +514,5 @@ class Settings:
             reload_interval=said.get("reload-interval", self.reload_interval),
             quiet=said.get("log-quiet", self.quiet),
             keylog=said.get("keylog", self.keylog),
+            wrote={**self.wrote, **{word: f"--{word}" for word in said}},
         )

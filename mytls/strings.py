@@ -15,6 +15,8 @@ TLS_PREFIXES = ("ssl", "mytls")
 _SERVER_PEM = ("server.pem",)
 #: The words that say where to listen, and not what is served there.
 _WHERE = ("port", "interface", "backlog", "over")
+#: The words of Twisted's `tcp:`, which may go without their names in this order.
+_ORDER_OF_TCP = ("port", "interface", "backlog")
 
 _PIECE = re.compile(r"((?:\\.|[^:\\])*):", re.DOTALL)
 _NAMED = re.compile(r"((?:\\.|[^=\\])*)=(.*)", re.DOTALL)
@@ -100,8 +102,10 @@ def listens_at(description: str) -> tuple[str, ...] | None:
         return (description,)
     if "over" in words:
         return listens_at(words["over"])
-    port = words.get("port", arguments[1] if len(arguments) > 1 else "0")
-    return None if port == "0" else (port, words.get("interface", ""))
+    order = _ORDER_OF_TCP if arguments[0].lower() == "tcp" else [key.word for key in PLACE_KEYS]
+    said = {**dict(zip(order, arguments[1:], strict=False)), **words}
+    port = said.get("port", "0")
+    return None if port == "0" else (port, said.get("interface", ""))
 
 
 def listener_from_string(description: str, handler: str | None = None) -> ListenerSettings:

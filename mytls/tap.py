@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from typing import Any
 
@@ -100,6 +101,8 @@ class Options(usage.Options):
             raise ConfigurationError(f"the working folder is not to be had: {error.strerror}") from None
         if here not in sys.path:
             sys.path.insert(0, here)
+        # A reload that is asked for before all is loaded must not be the end.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         given = {key.word: key.value_of(self[key.word]) for key in OPTION_KEYS if self[key.word] is not None}
         made = self._of_file(self._config, given) if self._config is not None else self._of_strings(given)
         made.reloads_on_hangup = True

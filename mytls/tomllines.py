@@ -59,7 +59,8 @@ class Source:
 
     def wrote(self, path: Path) -> str:
         """A key as the user finds it: C{mytls.toml:12: certificate}."""
-        return f"{self._name}:{self.line(path)}: {path[-1]}"
+        key = '""' if path[-1] == "" else path[-1]
+        return f"{self._name}:{self.line(path)}: {key}"
 
     @cached_property
     def _lines(self) -> dict[Path, int]:

@@ -71,7 +71,7 @@ class FileTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationErrors, msg=text) as caught:
             settings_from_file(self.path, content)
         for line in caught.exception.lines:
-            self.assertRegex(line, rf"^{re.escape(self.path)}:[0-9]+: [\w\[].*: .")
+            self.assertRegex(line, rf"^{re.escape(self.path)}:[0-9]+: [\w\x22\[].*: .")
             self.assertTrue(line.isprintable(), line)
         return [line.removeprefix(f"{self.path}:").replace(str(self.folder), "DIR") for line in caught.exception.lines]
 
@@ -412,6 +412,22 @@ class ValueErrorTests(FileTests):
             ["4: [[listener.host]]: of no use with tcp:, to which mytls adds no TLS"],
         )
 
+    def test_places_without_names(self) -> None:
+        """A place is known by its address too, also where the string says it without the word."""
+        other = "".join(
+            f'[[listener]]\nendpoint = "{each}"\nhandler = "echo"\n' for each in ("tcp:1:127.0.0.1", "tcp:1:127.0.0.2")
+        )
+        self.assertEqual(len(self.read(other).listeners), 2)
+        self.assertEqual(
+            self.errors(other + '[[listener]]\nendpoint = "tcp:1:interface=127.0.0.2"\nhandler = "echo"\n'),
+            ["8: endpoint: the listener of line 5 is there already"],
+        )
+        tls = "".join(
+            f'[[listener]]\nendpoint = "mytls:1:a.pem:a.pem:TLS_METHOD:127.0.0.{each}"\nhandler = "echo"\n'
+            for each in "12"
+        )
+        self.assertEqual(len(self.read(tls).listeners), 2)
+
     def test_same_place(self) -> None:
         """No two listeners are at one place; ports that the system chooses are never the same."""
         tables = [PLAIN.replace("mytls:8443", each) for each in ("mytls:1", "ssl:1", "mytls:0", "mytls:0", "mytls:2")]
@@ -587,6 +603,16 @@ class LineTests(FileTests):
                 "6: profile: '\\u2028' is not known here; expected one of: modern, intermediate, old",
             ],
         )
+
+    def test_empty_names(self) -> None:
+        """Keys and tables may have no name at all in TOML; ours all have one."""
+        for text, line in (
+            ('[""]\n', '1: "": no such table'),
+            ('[["".""]]\n', '1: "": no such table'),
+            ('"" = 1\n', '1: "": no such key; expected one of: keylog'),
+        ):
+            (found,) = self.errors(text + PLAIN)
+            self.assertTrue(found.startswith(line), found)
 
     def test_not_utf8(self) -> None:
         """Bytes that are no text."""

@@ -18,8 +18,8 @@ from mytls.errors import Cause
 from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, HandshakeFailed, Observers
 from mytls.interfaces import IDrainable
 from mytls.settings import Deadlines
-from mytls.tls import identity
-from tests.memory import Link, Recorder, RecorderFactory, tls_options
+from mytls.tls import identity, profiles
+from tests.memory import Link, Recorder, RecorderFactory, client_context, tls_options
 
 
 class BeforeTLSTests(SynchronousTestCase):
@@ -347,3 +347,18 @@ class ChosenNameTests(SynchronousTestCase):
         self.assertEqual(link.handlers, [])
         self.assertEqual(link.events[-1].cause, Cause.UNKNOWN_NAME)  # type: ignore[attr-defined]
         self.assertTrue(link.socket.fin_sent)
+
+    def test_second_hello(self) -> None:
+        """Who asks for another name after a HelloRetryRequest, or for none before it, has entered nowhere."""
+        for first, second in ((b"localhost", b"other.example"), (None, b"localhost")):
+            context = client_context(SSL.TLS1_3_VERSION)
+            if not profiles._set_groups(context, ["X448", "X25519"]):
+                self.skipTest("this pyOpenSSL cannot set groups")
+            link = Link(server_name=first, options=tls_options(), context=context)
+            self.assertRaises(SSL.WantReadError, link.client.do_handshake)
+            link.to_server(link.outgoing())
+            link.client.set_tlsext_host_name(second)
+            link.to_client()
+            link.handshake()
+            self.assertEqual(link.handlers, [])
+            self.assertEqual(link.events[-1].cause, Cause.UNKNOWN_NAME)  # type: ignore[attr-defined]

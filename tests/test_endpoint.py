@@ -9,7 +9,7 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet import endpoints
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
@@ -237,6 +237,22 @@ class StringTests(SynchronousTestCase):
         )
         self.assertEqual(lines, [f"{path}: the certificate expired on 2020-01-01: renew it"])
         echoes(self, factory)
+
+    def test_looks_while_anybody_listens(self) -> None:
+        """The files are looked at as long as one of those who listen does; then no timer is left."""
+        self.patch(mytls.endpoint, "in_a_thread", lambda reactor: maybeDeferred)
+        endpoint = endpoint_from_words(self.reactor, "ssl", ("8443",), self.files)
+        factories = [self.listening(endpoint)[1] for _ in range(2)]
+        for factory in factories:
+            factory.doStart()
+        factories[0].doStop()
+        renewed = pems("renewed.example")
+        Path(self.key).write_bytes(renewed.key)
+        Path(self.chain).write_bytes(renewed.leaf + renewed.rest)
+        self.reactor.advance(10)
+        self.assertIn("renewed.example", factories[1].hosts.unknown.names)
+        factories[1].doStop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_valid(self) -> None:
         """One in its time is not spoken of."""

@@ -151,6 +151,11 @@ class TomlTests(SynchronousTestCase):
         self.assertEqual(PORT.of_toml(443), 443)
         self.refused(PORT, 65536, "'65536' is not a port; expected a number from 0 to 65535")
 
+    def test_numbers_of_many_digits(self) -> None:
+        """Python does not write such a number out, which a file may have as a hexadecimal; it is refused as others."""
+        self.refused(DURATION, 16**5000, f'{10**18} has no unit; expected for example "{10**18}s" or "5m"')
+        self.refused(COUNT, -(16**5000), f"'-{10**18}' is not a number; expected a whole number from 1 on")
+
     def test_text(self) -> None:
         """Text is a string, and no number is taken for one."""
         self.assertEqual(TEXT.of_toml("echo"), "echo")

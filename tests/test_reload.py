@@ -9,10 +9,9 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-import mytls.reload
 from mytls.errors import ConfigurationError, ConfigurationErrors
 from mytls.events import Event, Observers, Reloaded, ReloadFailed
-from mytls.reload import Reloader
+from mytls.reload import NotNow, Reloader
 
 
 class Disk:
@@ -44,6 +43,11 @@ class _Read:
         self.disk.looks += 1
         return self.version != self.disk.version
 
+    def anew(self) -> _Read:
+        """For another loading."""
+        read: _Read = self.disk.read()
+        return read
+
     def forget(self) -> None:
         """Drop the bytes."""
         self.forgotten = True
@@ -55,7 +59,6 @@ class ReloaderTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.disk = Disk()
-        self.patch(mytls.reload, "Files", self.disk.read)
         self.served: list[int] = []
         self.events: list[Event] = []
         self.build: Callable[[Any], int] = lambda files: files.version
@@ -151,6 +154,32 @@ class TimerTests(ReloaderTests):
         self.clock.pump([10.0] * 3)
         self.assertEqual(self.events, [ReloadFailed(lines=("one", "two"))])
 
+    def test_well_again(self) -> None:
+        """After an error it is told that the files are right again, also where they are as they were."""
+        self.apply = lambda plan: succeed([])
+        self.build = lambda files: self.broken()
+        self.reloader()
+        self.disk.version = 1
+        self.clock.advance(10)
+        self.build = lambda files: files.version
+        self.disk.version = 2
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(self.events, [ReloadFailed(lines=("a.pem: cut off",)), Reloaded(changes=())])
+
+    def test_not_now(self) -> None:
+        """What cannot be had yet is tried again at each look, told once, until it can be had."""
+        self.apply = lambda plan: fail(NotNow("port 8443: address already in use"))
+        self.reloader()
+        self.disk.version = 1
+        self.clock.pump([10.0] * 3)
+        self.apply = self.serve
+        self.clock.pump([10.0] * 3)
+        self.assertEqual(self.served, [1])
+        self.assertEqual(
+            self.events,
+            [ReloadFailed(lines=("port 8443: address already in use",)), Reloaded(changes=("version 1",))],
+        )
+
     def test_bug(self) -> None:
         """A bug is logged with its traceback; what is served goes on, and so does the timer."""
         self.build = lambda files: 1 // 0
@@ -222,6 +251,25 @@ class AskedTests(ReloaderTests):
         started[1].callback(None)
         self.assertTrue(self.successResultOf(second))
         self.assertEqual(self.served, [0, 0])  # what is read is read when the attempt begins
+
+    def test_many_ask(self) -> None:
+        """However many ask during an attempt, there is one more after it, and each of them is told."""
+        waiting: list[Deferred[Any]] = []
+
+        def later(*work: Any) -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        reloader = self.reloader(0)
+        self.aside = later
+        asked = [reloader.reload() for _ in range(200)]
+        waiting[0].callback(1)
+        self.assertTrue(self.successResultOf(asked[0]))
+        self.assertEqual(len(waiting), 2)
+        waiting[1].callback(1)
+        self.assertEqual([self.successResultOf(each) for each in asked[1:]], [True] * 199)
+        self.assertEqual(len(waiting), 2)
+        self.assertEqual(len(self.events), 2)
 
     def test_looks_while_busy(self) -> None:
         """The timer does not look while an attempt is under way."""

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import trustme
 from cryptography import x509
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 import mytls.assemble
 from mytls.assemble import service, service_from_file
+from mytls.endpoint import TLSServerEndpoint
 from mytls.errors import ConfigurationError
 from mytls.events import Event, Reloaded, ReloadFailed
 from mytls.listener import TLSFactory
-from mytls.running import TLSService
+from mytls.running import CannotStart, TLSService
 from tests.files import folder
 from tests.lines import log_lines
 from tests.memory import Link, RecorderFactory
@@ -271,6 +276,64 @@ class ListenerTests(RunningTests):
         self.reactor.advance(10)
         self.assertEqual(self.says(self.link(1), b"x"), b"x")
 
+    def test_handler_that_cannot_start(self) -> None:
+        """A handler that raises when it starts is told with its traceback, and the old one stays for every host."""
+        made = self.of_file(A)
+        module = types.ModuleType("starts_badly")
+        module.Bad = type("Bad", (Factory,), {"startFactory": lambda self: 1 // 0})  # type: ignore[attr-defined]
+        self.patch(sys, "modules", {**sys.modules, "starts_badly": module})
+        self.issue("a")
+        self.write(A.replace("echo", "factory:starts_badly:Bad"), B)
+        self.reactor.advance(10)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.says(self.link(1), b"x"), b"x")
+        self.assertEqual([each.port for each in made.addresses], [1])
+        self.assertEqual(sorted(self.reactor.listening), [1])
+
+    def test_handler_that_cannot_stop(self) -> None:
+        """A handler that raises when it stops is told with its traceback; the new one is served."""
+        module = types.ModuleType("stops_badly")
+        module.Bad = type("Bad", (Factory,), {"stopFactory": lambda self: 1 // 0})  # type: ignore[attr-defined]
+        self.patch(sys, "modules", {**sys.modules, "stops_badly": module})
+        self.of_file(A.replace("echo", "factory:stops_badly:Bad"))
+        self.write(A, B)
+        self.reactor.advance(10)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.says(self.link(1), b"x"), b"x")
+        self.assertEqual(sorted(self.reactor.listening), [1, 2])
+        self.assertEqual([each for each in self.events if isinstance(each, ReloadFailed)], [])
+        self.write(A)
+        self.reactor.advance(10)
+        self.assertEqual(sorted(self.reactor.listening), [1])
+
+    def test_port_that_becomes_free(self) -> None:
+        """A port that another has is told once, and taken as soon as it is free."""
+        self.of_file(A)
+        self.reactor.taken.add(2)
+        self.write(A, B)
+        self.reactor.pump([10.0] * 3)
+        self.reactor.taken.clear()
+        self.reactor.advance(10)
+        self.assertEqual(sorted(self.reactor.listening), [1, 2])
+        self.assertEqual([type(each) for each in self.events if not hasattr(each, "number")], [ReloadFailed, Reloaded])
+
+    def test_stopped_while_a_port_opens(self) -> None:
+        """A service that stops while a reload waits for a place to listen at is not listening there afterwards."""
+        made = self.of_file(A)
+        waiting: Deferred[None] = Deferred()
+        original = TLSServerEndpoint.listen
+        self.patch(
+            TLSServerEndpoint,
+            "listen",
+            lambda endpoint, factory: waiting.addCallback(lambda _: original(endpoint, factory)),
+        )
+        self.write(A, B)
+        asked = made.reload()
+        made.stopService()
+        waiting.callback(None)
+        self.assertFalse(self.successResultOf(asked))
+        self.assertEqual(sorted(self.reactor.listening), [])
+
     def test_same_handler(self) -> None:
         """A handler whose string is the same is the same object: its state lives on."""
         self.of_file(A)
@@ -324,6 +387,29 @@ class OnlyAtStartTests(RunningTests):
             config.write_text(f'keylog = "{name}"\n{config.read_text()}')
             error = self.assertRaises(ConfigurationError, service_from_file, str(config), reactor=self.reactor)
             self.assertIn("keylog", str(error))
+
+    def test_keylog_that_is_gone(self) -> None:
+        """A key log that cannot be made at the start is one line, and nothing listens."""
+        self.path("logs").mkdir()
+        self.write(A)
+        config = self.path("mytls.toml")
+        config.write_text(f'keylog = "logs/keys.log"\n{config.read_text()}')
+        made = service_from_file(str(config), reactor=self.reactor)
+        self.path("logs").rmdir()
+        line = str(self.assertRaises(CannotStart, made.privilegedStartService))
+        self.assertRegex(line, r"^mytls: .*mytls\.toml:1: keylog=.*keys\.log: cannot be written: no such folder$")
+        self.assertEqual(self.reactor.listening, {})
+
+    def test_working_directory(self) -> None:
+        """The file, and what it names, are found again wherever a daemon has gone by then."""
+        self.write(A)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        made = self.started(service_from_file("mytls.toml", reactor=self.reactor))
+        os.chdir("/")
+        new = self.issue("a")
+        self.assertTrue(self.successResultOf(made.reload()))
+        self.assertEqual(self.serial(1), new)
 
 
 class WarningTests(RunningTests):

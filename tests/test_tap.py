@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class OptionsTests(SynchronousTestCase):
         before = Path.cwd()
         os.chdir(self.folder)
         self.addCleanup(os.chdir, before)
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
 
     def typed(self, *words: str) -> Options:
         """The options of `twistd mytls WORDS`."""
@@ -119,6 +121,22 @@ class GoodTests(OptionsTests):
     def test_relative_files(self) -> None:
         """Files are looked for in that folder."""
         self.typed("--endpoint", "ssl:8443:privateKey=localhost.key:certKey=localhost.pem")
+
+    def test_hangup_while_it_loads(self) -> None:
+        """A reload that is asked for too early is not the end of the program."""
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.typed("--endpoint", self.ssl())
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_check_makes_nothing(self) -> None:
+        """`--check` leaves no file behind, no key log either, and says where that would be refused."""
+        before = sorted(self.folder.iterdir())
+        self.printed("--endpoint", self.ssl(), "--keylog", "keys.log", "--check")
+        self.assertEqual(sorted(self.folder.iterdir()), before)
+        self.assertEqual(
+            self.error("--endpoint", self.ssl(), "--keylog", "none/keys.log", "--check"),
+            "keylog=none/keys.log: cannot be written: no such folder",
+        )
 
 
 class DevelopmentTests(OptionsTests):

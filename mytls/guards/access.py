@@ -33,7 +33,7 @@ from mytls.settings import HostSettings
 #: How much of each of a refused client's names is in the log.
 _SHOWN = 64
 
-_UNPARSED = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNPARSED = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 @attrs.frozen
@@ -126,6 +126,10 @@ class Access:
             shown = _Shown.of(certificate)
         except _UNPARSED as error:
             return f"the certificate does not parse: {type(error).__name__}"
+        if any(rule.written.startswith("uri=") for rule in (*self.deny, *self.allow)):
+            dotted = next((each for each in shown.named(x509.UniformResourceIdentifier) if _DOTS.match(each)), None)
+            if dotted is not None:
+                return f"the certificate's URI leads nowhere certain: {visible(dotted, _SHOWN)}"
         for rule in self.deny:
             if rule.matches(shown):
                 return f"deny {rule} matches {_who(shown)}"
@@ -216,6 +220,8 @@ _URI = re.compile(r"([^:/?#]+):(//[^/?#]*)?(.*)", re.DOTALL)
 _STARS = re.compile(r"(\*+)")
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _WILD = {"*": "[^/?#]+", "**": ".*"}
+#: A segment `.` or `..` (RFC 3986 section 3.3): whether a rule means the URI with it or without is up to who reads it.
+_DOTS = re.compile(r"[^?#]*/(\.|%2E){1,2}([/?#]|\Z)", re.IGNORECASE)
 
 
 def _uri(wanted: str) -> _Matches:
@@ -225,9 +231,8 @@ def _uri(wanted: str) -> _Matches:
     place, path = spelled
     if "*" in place:
         raise ConfigurationError("* and ** stand in the path alone, not in a scheme or host")
-    single = path.replace("**", "", 1)
-    if "**" in single or "***" in path or any(each.count("*") > 1 for each in single.split("/")):
-        raise ConfigurationError("** may stand once, and * once in a segment")
+    if path.count("**") > 1 or any(each.count("*") > 1 + ("**" in each) for each in path.split("/")):
+        raise ConfigurationError("** may stand once, and one of the two in a segment")
     pattern = re.compile("".join(_WILD.get(each) or re.escape(each) for each in _STARS.split(path)), re.DOTALL)
 
     def matches(shown: _Shown) -> bool:

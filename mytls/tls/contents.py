@@ -18,6 +18,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+from OpenSSL.crypto import X509, X509Store
+from OpenSSL.crypto import Error as OpenSSLError
 
 from mytls.errors import ConfigurationError, visible
 from mytls.tls.passwords import Password
@@ -73,7 +75,7 @@ def certificates_in(content: bytes) -> tuple[x509.Certificate, ...]:
     @raise ConfigurationError: one is cut or broken
     """
     blocks = [each for each in _blocks(content) if isinstance(each, pem.Certificate)]
-    return tuple(map(_certificate, blocks)) or _der(x509.load_der_x509_certificate, content)
+    return tuple(map(_certificate, blocks)) or _der(lambda der: _whole(x509.load_der_x509_certificate(der)), content)
 
 
 def revocations_in(content: bytes) -> tuple[x509.CertificateRevocationList, ...]:
@@ -83,7 +85,7 @@ def revocations_in(content: bytes) -> tuple[x509.CertificateRevocationList, ...]
     @raise ConfigurationError: one is cut or broken
     """
     blocks = [each for each in _blocks(content) if isinstance(each, pem.CertificateRevocationList)]
-    return tuple(map(_revocation, blocks)) or _der(x509.load_der_x509_crl, content)
+    return tuple(map(_revocation, blocks)) or _der(lambda der: _whole_list(x509.load_der_x509_crl(der)), content)
 
 
 def kind_of(key: PrivateKey) -> str:
@@ -134,22 +136,47 @@ def _certificate(block: pem.AbstractPEMObject) -> x509.Certificate:
             "a TRUSTED CERTIFICATE is OpenSSL's own; make a plain one: openssl x509 -in OLD -out NEW"
         )
     try:
-        return x509.load_pem_x509_certificate(block.as_bytes())
-    except ValueError as error:
+        return _whole(x509.load_pem_x509_certificate(block.as_bytes()))
+    except (ValueError, x509.InvalidVersion) as error:
         raise ConfigurationError(f"a certificate in it is broken: {in_short(error)}") from None
 
 
 def _revocation(block: pem.AbstractPEMObject) -> x509.CertificateRevocationList:
     try:
-        return x509.load_pem_x509_crl(block.as_bytes())
-    except ValueError as error:
+        return _whole_list(x509.load_pem_x509_crl(block.as_bytes()))
+    except (ValueError, x509.InvalidVersion) as error:
         raise ConfigurationError(f"a revocation list in it is broken: {in_short(error)}") from None
+
+
+def _whole(certificate: x509.Certificate) -> x509.Certificate:
+    """
+    The same, with those parts looked at that are parsed when somebody asks for them, also by OpenSSL.
+
+    @raise ValueError: one is broken
+    """
+    _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    try:
+        X509.from_cryptography(certificate)
+    except OpenSSLError:
+        raise ValueError("OpenSSL cannot read it") from None
+    return certificate
+
+
+def _whole_list(revocations: x509.CertificateRevocationList) -> x509.CertificateRevocationList:
+    """As L{_whole}."""
+    _ = revocations.issuer, revocations.last_update_utc, revocations.next_update_utc
+    try:
+        _ = revocations.extensions
+        X509Store().add_crl(revocations)
+    except (OpenSSLError, x509.DuplicateExtension):
+        raise ValueError("OpenSSL cannot read it") from None
+    return revocations
 
 
 def _der(load: Callable[[bytes], _Value], content: bytes) -> tuple[_Value, ...]:
     try:
         return (load(content),)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return ()
 
 
@@ -171,9 +198,9 @@ def _of_pkcs12(path: str, content: bytes, password: Password) -> Parts:
     for secret in dict.fromkeys((password.secret, None)):
         try:
             opened = load_pkcs12(content, secret)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+            certificates = [_whole(each.certificate) for each in (opened.cert, *opened.additional_certs) if each]
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
             continue
-        certificates = [each.certificate for each in (opened.cert, *opened.additional_certs) if each is not None]
         return Parts(path, tuple(certificates), () if opened.key is None else (_for_servers(opened.key),))
     raise _no_password("encrypted, or broken") if password.secret is None else _locked(password)
 

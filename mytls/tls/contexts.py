@@ -25,15 +25,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtensionOID
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, X509StoreFlags
+from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextError, X509StoreFlags
 from twisted.internet.interfaces import (
     IOpenSSLContextFactory,
     IOpenSSLServerConnectionCreator,
@@ -44,7 +46,7 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion
 from mytls.settings import HostSettings
 from mytls.tls.certificates import KeyPair
 from mytls.tls.files import Files, read
-from mytls.tls.profiles import Profile, apply_to, profile_of
+from mytls.tls.profiles import Profile, apply_to, has_curve, profile_of
 
 if TYPE_CHECKING:
     from mytls.tls.trust import ClientTrust
@@ -164,6 +166,17 @@ def refusal_of(connection: SSL.Connection) -> Refusal | None:
     return _refusals.get(connection)
 
 
+def refusal_now(connection: SSL.Connection) -> Refusal | None:
+    """
+    Why the client certificate of a resumed session would be refused by now, or None where it would not. OpenSSL looks
+    at it in a full handshake alone; since then it, a CA above it or a revocation list may have come to its end.
+
+    @param connection: after the handshake
+    """
+    clients = _clients.get(connection.get_context())
+    return None if clients is None else clients.refusal_now(connection)
+
+
 # --- for every context
 
 
@@ -230,6 +243,10 @@ def _show(context: SSL.Context, settings: HostSettings, profile: Profile, pairs:
         raise settings.wrong("certificate", "", "there is none to show")
     for pair in pairs:
         _refuse_weakest(settings, pair)
+    if not any(has_curve(pair.key) for pair in pairs):
+        raise settings.wrong(
+            "certificate", pairs[0].source, "its key is on a curve that TLS does not have; expected P-256"
+        )
     try:
         apply_to(context, profile)
         _load(context, settings, pairs)
@@ -313,44 +330,106 @@ def _key_logger(keylog: Callable[[bytes], object]) -> Callable[[SSL.Connection, 
 # --- clients' certificates
 
 
-def _verify_clients(context: SSL.Context, settings: HostSettings, clients: ClientTrust | None) -> None:
-    """
-    Let in who shows a certificate for clients of these authorities.
+#: How many CAs that clients have sent are kept for a context. Each was issued by an authority of its own, or below.
+_MAX_BETWEEN = 1000
 
-    Each authority is trusted by itself, an intermediate without its root too. Where there are revocation lists, the
-    client's own certificate has to have one of its issuer's that is in time; so has each CA above it, where
-    every authority's issuer has given a list.
-    """
+
+class _Clients:
+    """Who verifies the clients of one context."""
+
+    def __init__(self, store: X509Store) -> None:
+        self._store = store
+        self._verified: WeakSet[SSL.Connection] = WeakSet()
+        self._between: dict[bytes, X509] = {}
+
+    def note(self, connection: SSL.Connection, certificate: X509, number: int, depth: int, good: int) -> bool:
+        """OpenSSL's decision, as it is; its error tells nothing of why, so that is kept for whoever explains it."""
+        if not good:
+            _refusals[connection] = Refusal(number, depth, certificate)
+        elif depth == 0:
+            self._verified.add(connection)
+        elif len(self._between) < _MAX_BETWEEN:  # no session has the certificates between
+            self._between.setdefault(certificate.digest("sha256"), certificate)
+        return bool(good)
+
+    def refusal_now(self, connection: SSL.Connection) -> Refusal | None:
+        """See the function of this name."""
+        certificate = None if connection in self._verified else connection.get_peer_certificate()
+        if certificate is None:
+            return None
+        try:
+            X509StoreContext(self._store, certificate, list(self._between.values())).verify_certificate()
+        except X509StoreContextError as error:
+            return Refusal(error.errors[0], error.errors[1], error.certificate)
+        return None
+
+
+_refusals: WeakKeyDictionary[SSL.Connection, Refusal] = WeakKeyDictionary()
+_clients: WeakKeyDictionary[SSL.Context, _Clients] = WeakKeyDictionary()
+
+
+def _verify_clients(context: SSL.Context, settings: HostSettings, clients: ClientTrust | None) -> None:
+    """Let in who shows a certificate for clients of these authorities."""
     if clients is None or not clients.authorities:
         raise settings.wrong("client-auth", settings.client_auth, "no CA to verify clients with; say client-ca")
     store = context.get_cert_store()
     assert store is not None
-    flags = X509StoreFlags.PARTIAL_CHAIN
+    _trust(store, settings, clients)
     for authority in clients.authorities:
-        store.add_cert(X509.from_cryptography(authority))
         context.add_client_ca(authority)
-    for revocation in clients.revocations:
-        store.add_crl(revocation)
-        flags |= X509StoreFlags.CRL_CHECK
-    if {each.issuer for each in clients.authorities} <= {each.issuer for each in clients.revocations}:
-        flags |= X509StoreFlags.CRL_CHECK_ALL
-    store.set_flags(flags)
     mode = SSL.VERIFY_PEER
     if settings.client_auth != "optional":
         mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-    context.set_verify(mode, _note_refusal)
+    verifier = _clients[context] = _Clients(store)
+    context.set_verify(mode, verifier.note)
     if context.get_verify_mode() != mode:
         raise RuntimeError("OpenSSL does not verify clients")
 
 
-_refusals: WeakKeyDictionary[SSL.Connection, Refusal] = WeakKeyDictionary()
+def _trust(store: X509Store, settings: HostSettings, clients: ClientTrust) -> None:
+    """
+    Trust each authority by itself, an intermediate without its root too.
+
+    Where there are revocation lists, the client's own certificate has to have one of its issuer's that is in time. So
+    has each CA above it, where all authorities with a list have one of their own issuer's: then OpenSSL looks at each
+    chain up to its root. Elsewhere an authority that is revoked is left out, and its list with it, so that no client
+    below it has one.
+    """
+    for at, revocation in enumerate(clients.revocations):
+        _refuse_delta(settings, "".join(clients.paths[at : at + 1]), revocation)
+    listed = {each.issuer for each in clients.revocations}
+    whole = {each.issuer for each in clients.authorities if each.subject in listed} <= listed
+    gone = set() if whole else _revoked(clients)
+    for authority in clients.authorities:
+        if authority.subject not in gone:
+            store.add_cert(X509.from_cryptography(authority))
+    for revocation in clients.revocations:
+        if revocation.issuer not in gone:
+            store.add_crl(revocation)
+    if not listed:
+        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
+    elif whole:  # no chain may end before its root: OpenSSL verifies a list with the certificate above
+        store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
+    else:
+        store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.PARTIAL_CHAIN)
 
 
-def _note_refusal(connection: SSL.Connection, certificate: X509, number: int, depth: int, good: int) -> bool:
-    """OpenSSL's decision, as it is; its error tells nothing of why, so that is kept for whoever explains it."""
-    if not good:
-        _refusals[connection] = Refusal(number, depth, certificate)
-    return bool(good)
+def _refuse_delta(settings: HostSettings, path: str, revocation: x509.CertificateRevocationList) -> None:
+    """OpenSSL passes over these (RFC 5280 section 5.2.4), and with them over what they revoke."""
+    if any(each.oid == ExtensionOID.DELTA_CRL_INDICATOR for each in revocation.extensions):
+        raise settings.wrong("crl", path, "a delta of a revocation list, which is not used; expected the whole list")
+
+
+def _revoked(clients: ClientTrust) -> set[x509.Name]:
+    """The authorities that a list has revoked, and those below them."""
+    gone: set[x509.Name] = set()
+    for _ in clients.authorities:  # so deep is the longest chain
+        for each in clients.authorities:
+            lists = (one for one in clients.revocations if one.issuer == each.issuer)
+            number = each.serial_number
+            if each.issuer in gone or any(one.get_revoked_certificate_by_serial_number(number) for one in lists):
+                gone.add(each.subject)
+    return gone
 
 
 # --- OCSP

@@ -39,6 +39,19 @@ _REFUSED: dict[int, tuple[Cause, str]] = {
     Codes.ERR_CRL_HAS_EXPIRED: (Cause.REVOKED, f"{_NO_LIST} its issuer's revocation list is past its next update"),
     Codes.ERR_CRL_NOT_YET_VALID: (Cause.REVOKED, f"{_NO_LIST} its issuer's revocation list is not valid yet"),
     Codes.ERR_CRL_SIGNATURE_FAILURE: (Cause.REVOKED, f"{_NO_LIST} its issuer's revocation list has a wrong signature"),
+    Codes.ERR_UNABLE_TO_GET_CRL_ISSUER: (
+        Cause.REVOKED,
+        f"{_NO_LIST} who has signed its issuer's revocation list is unknown",
+    ),
+    Codes.ERR_KEYUSAGE_NO_CRL_SIGN: (Cause.REVOKED, f"{_NO_LIST} its issuer is not allowed to sign revocation lists"),
+    Codes.ERR_UNHANDLED_CRITICAL_CRL_EXTENSION: (
+        Cause.REVOKED,
+        f"{_NO_LIST} its issuer's revocation list has an unknown critical extension",
+    ),
+    Codes.ERR_DIFFERENT_CRL_SCOPE: (
+        Cause.REVOKED,
+        f"{_NO_LIST} its issuer's revocation list is for other certificates",
+    ),
     Codes.ERR_INVALID_PURPOSE: (Cause.WRONG_USAGE, "it is not for clients (extended key usage)"),
     Codes.ERR_UNABLE_TO_GET_ISSUER_CERT: (Cause.UNKNOWN_CA, "no CA of client-ca has issued it"),
     Codes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: (Cause.UNKNOWN_CA, "no CA of client-ca has issued it"),
@@ -71,7 +84,7 @@ def explain(error: Exception, connection: SSL.Connection) -> TLSFailure:
         return TLSFailure(Cause.EOF, "the peer's bytes ended in the middle of TLS")
     refusal = refusal_of(connection)
     if refusal is not None:
-        return _refused(refusal)
+        return refused(refusal)
     reason = _reason(error)
     folded = f" {reason.casefold()} "
     for part, cause in _REASONS:
@@ -80,18 +93,19 @@ def explain(error: Exception, connection: SSL.Connection) -> TLSFailure:
     return TLSFailure(Cause.BAD_HELLO, reason)
 
 
+def refused(refusal: Refusal) -> TLSFailure:
+    """What a refused client certificate means."""
+    unknown = (Cause.UNKNOWN_CA, f"OpenSSL's verification error {refusal.number}")
+    cause, words = _REFUSED.get(refusal.number, unknown)
+    whose = "client certificate" if refusal.depth == 0 else "CA of the client's chain"
+    return TLSFailure(cause, f"{words}: {whose} {_name(refusal)}, serial {refusal.certificate.get_serial_number():X}")
+
+
 def _reason(error: SSL.Error) -> str:
     entries = error.args[0] if error.args else None
     if isinstance(entries, list) and entries:
         return str(entries[0][-1])
     return f"{type(error).__name__}"
-
-
-def _refused(refusal: Refusal) -> TLSFailure:
-    unknown = (Cause.UNKNOWN_CA, f"OpenSSL's verification error {refusal.number}")
-    cause, words = _REFUSED.get(refusal.number, unknown)
-    whose = "client certificate" if refusal.depth == 0 else "CA of the client's chain"
-    return TLSFailure(cause, f"{words}: {whose} {_name(refusal)}, serial {refusal.certificate.get_serial_number():X}")
 
 
 def _name(refusal: Refusal) -> str:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import select
 import stat
 import time
 from collections.abc import Callable, Iterator
+from io import FileIO
 
 import attrs
 
@@ -22,6 +24,10 @@ from mytls.settings import HostSettings
 
 #: How old a file's times must be, in seconds, to tell of every later change: the coarsest clock of a file system.
 _SETTLED = 2.0
+#: The most bytes of a file. No list of certificates comes near it; a device never ends.
+_MOST = 1 << 27
+#: For how many milliseconds a pipe, or a terminal, may say nothing.
+_SILENCE = 5000
 
 
 def read(settings: HostSettings, key: str, path: str, files: Files) -> bytes:
@@ -65,15 +71,23 @@ class _Seen:
 class Files:
     """What was read of the disk for one loading: each file once, whatever asks for it."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        """@param now: the time in seconds since the epoch, on the clock of the file systems"""
+    def __init__(self, now: Callable[[], float] = time.time, folder: str | None = None) -> None:
+        """
+        @param now: the time in seconds since the epoch, on the clock of the file systems
+        @param folder: where relative paths count from; the working directory of this moment, if left out
+        """
         self.now = now
+        self._folder = _here() if folder is None else folder
         self._seen: dict[str, _Seen] = {}
         self._bytes: dict[str, bytes] = {}
         self._listed: dict[str, tuple[str, ...] | int] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self._seen)} files, {len(self._listed)} folders>"
+
+    def anew(self) -> Files:
+        """For another loading: the same clock and folder, wherever the working directory is by then."""
+        return Files(self.now, self._folder)
 
     def read(self, path: str) -> bytes:
         """
@@ -85,11 +99,11 @@ class Files:
             return self._bytes[path]
         seen, content = self._seen.get(path), b""
         if seen is None or isinstance(seen.outcome, bytes):
-            seen, content = _look(path, self.now())
+            seen, content = _look(self._at(path), self.now())
             # After forget() a file may be asked for again: what the loading saw of it first stays what counts.
             self._seen.setdefault(path, seen)
         if isinstance(seen.outcome, int):
-            raise OSError(seen.outcome, os.strerror(seen.outcome), path)
+            raise OSError(seen.outcome, _in_words(seen.outcome), path)
         self._bytes[path] = content
         return content
 
@@ -122,7 +136,7 @@ class Files:
         @raise OSError: the folder, or one in it, cannot be listed
         """
         if folder not in self._listed:
-            self._listed[folder] = _outcome_of_listing(folder)
+            self._listed[folder] = self._listing(folder)
         listed = self._listed[folder]
         if isinstance(listed, int):
             raise OSError(listed, os.strerror(listed), folder)
@@ -130,7 +144,7 @@ class Files:
 
     def changed(self) -> bool:
         """Whether anything that was asked for reads differently now: another content, gone, there now."""
-        return any(_outcome_of_listing(folder) != listed for folder, listed in self._listed.items()) or any(
+        return any(self._listing(folder) != listed for folder, listed in self._listed.items()) or any(
             self._reads_otherwise(path, seen) for path, seen in list(self._seen.items())
         )
 
@@ -138,16 +152,27 @@ class Files:
         """Drop the contents, keys among them, and keep what is needed to notice a change."""
         self._bytes.clear()
 
+    def _at(self, path: str) -> str:
+        return os.path.join(self._folder, path)
+
+    def _listing(self, folder: str) -> tuple[str, ...] | int:
+        """What is below, by paths that begin as the folder's; or the errno."""
+        at = self._at(folder)
+        try:
+            return tuple(sorted(folder + path[len(at) :] for path in _below(at, set())))
+        except (OSError, ValueError) as error:
+            return _number(error)
+
     def _reads_otherwise(self, path: str, seen: _Seen) -> bool:
         try:
-            status = os.stat(path)
+            status = os.stat(self._at(path))
         except (OSError, ValueError) as error:
             return seen.outcome != _number(error)
         if _signature(status) == seen.signature:
             return False
         if not seen.regular or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             return True
-        again, _ = _look(path, self.now())
+        again, _ = _look(self._at(path), self.now())
         if again.outcome == seen.outcome:
             self._seen[path] = again
         return again.outcome != seen.outcome
@@ -155,9 +180,9 @@ class Files:
 
 def _look(path: str, now: float) -> tuple[_Seen, bytes]:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0, opener=_opened) as file:
             before = os.fstat(file.fileno())
-            content = file.read()
+            content = _content(file, before)
             after = os.fstat(file.fileno())
     except (OSError, ValueError) as error:
         return _Seen(_number(error)), b""
@@ -165,6 +190,41 @@ def _look(path: str, now: float) -> tuple[_Seen, bytes]:
     settled = now - max(after.st_mtime, after.st_ctime) >= _SETTLED and _signature(before) == _signature(after)
     signature = _signature(after) if settled or not regular else None
     return _Seen(hashlib.sha256(content).digest(), signature, stat.S_IMODE(after.st_mode), regular), content
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open at once: a pipe that nobody writes to would hold up whoever opens it, and a reload for ever."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _content(file: FileIO, status: os.stat_result) -> bytes:
+    """@raise OSError: it is too large, or a pipe says nothing"""
+    if stat.S_ISREG(status.st_mode):
+        if status.st_size > _MOST:
+            raise OSError(errno.EFBIG, _in_words(errno.EFBIG))
+        return file.read()
+    content = bytearray()
+    waiting = select.poll()
+    waiting.register(file, select.POLLIN)
+    while len(content) <= _MOST:
+        if not waiting.poll(_SILENCE):
+            raise OSError(errno.ETIMEDOUT, _in_words(errno.ETIMEDOUT))
+        piece = file.read(1 << 16)
+        if piece == b"":
+            return bytes(content)
+        content += piece or b""
+    raise OSError(errno.EFBIG, _in_words(errno.EFBIG))
+
+
+def _in_words(number: int) -> str:
+    return "nobody writes into it" if number == errno.ETIMEDOUT else os.strerror(number)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed; then only absolute paths are to be had
+        return ""
 
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:
@@ -176,13 +236,6 @@ def _signature(status: os.stat_result) -> tuple[int, ...]:
 def _number(error: OSError | ValueError) -> int:
     """The errno; of a path that no system has, as one with a NUL in it, that of a wrong argument."""
     return (isinstance(error, OSError) and error.errno) or errno.EINVAL
-
-
-def _outcome_of_listing(folder: str) -> tuple[str, ...] | int:
-    try:
-        return tuple(sorted(_below(folder, set())))
-    except (OSError, ValueError) as error:
-        return _number(error)
 
 
 def _below(folder: str, walked: set[tuple[int, int]]) -> Iterator[str]:

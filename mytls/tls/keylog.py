@@ -13,28 +13,39 @@ import stat
 
 from mytls.errors import ConfigurationError
 
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
 
 class KeyLog:
-    """A key log file, open for appending."""
+    """A key log file, for appending; it is made when it is opened, and not by whoever only looks."""
 
     def __init__(self, path: str, wrote: str = "keylog") -> None:
         """
         @param wrote: how the user wrote the key, for errors
+        @raise ConfigurationError: the file could not be written, or is none of ours alone
+        """
+        self._path = os.path.abspath(path)
+        self._name = f"{wrote}={path}"
+        self._file: int | None = None
+        try:
+            os.close(self._opened(_APPENDING))
+        except FileNotFoundError:
+            self._check_folder()
+
+    def open(self) -> None:
+        """
+        Write from now on.
+
         @raise ConfigurationError: the file cannot be written, or is none of ours alone
         """
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            self._file = os.open(path, flags, 0o600)
-        except OSError as error:
-            raise ConfigurationError(f"{wrote}={path}: cannot be written: {error.strerror}") from None
-        status = os.fstat(self._file)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            os.close(self._file)
-            raise ConfigurationError(f"{wrote}={path}: not a file of our own; the secrets in it would be another's")
-        os.fchmod(self._file, 0o600)
+        if self._file is None:
+            self._file = self._opened(_APPENDING | os.O_CREAT)
+            os.fchmod(self._file, 0o600)
 
     def __call__(self, line: bytes) -> None:
         """Add a line, without its end. A disk that is full costs the line, not the connection."""
+        if self._file is None:
+            return
         try:
             os.write(self._file, line + b"\n")
         except OSError:
@@ -42,4 +53,31 @@ class KeyLog:
 
     def close(self) -> None:
         """Write no more."""
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _opened(self, flags: int) -> int:
+        try:
+            file = os.open(self._path, flags, 0o600)
+        except FileNotFoundError:
+            if flags & os.O_CREAT:
+                raise self._unwritable("no such folder") from None
+            raise
+        except (OSError, ValueError) as error:  # a NUL in the path
+            raise self._unwritable(getattr(error, "strerror", None) or str(error)) from None
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            os.close(file)
+            raise ConfigurationError(f"{self._name}: not a file of our own; the secrets in it would be another's")
+        return file
+
+    def _check_folder(self) -> None:
+        folder = os.path.dirname(self._path)
+        if not os.path.isdir(folder):
+            raise self._unwritable("no such folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise self._unwritable("its folder cannot be written to")
+
+    def _unwritable(self, why: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._name}: cannot be written: {why}")

@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 import attrs
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL
@@ -146,6 +147,11 @@ def apply_to(context: SSL.Context, profile: Profile, level: int | None = None) -
         _set_groups(context, groups)
 
 
+def has_curve(key: PrivateKeyTypes) -> bool:
+    """Whether TLS can be spoken with this key: OpenSSL takes those on other curves too, and then fails each client."""
+    return not isinstance(key, EllipticCurvePrivateKey) or _door is None or _has_group(key.curve.name)
+
+
 # --- versions
 
 
@@ -196,10 +202,19 @@ def _check_use(settings: HostSettings, chosen: Profile, keys: Sequence[PrivateKe
             settings.ciphers[0],
             f"none can be used; expected suites for {kinds}, those with DHE need dh-parameters",
         )
-    if chosen.max_version < "TLSv1.3" and settings.groups and all("MLKEM" in each.upper() for each in settings.groups):
+    if settings.groups and not any(_served(group, settings, chosen) for group in settings.groups):
+        other = "TLS 1.3" if chosen.max_version < "TLSv1.3" else "TLS 1.2"
         raise settings.wrong(
-            "groups", settings.groups[0], "it is for TLS 1.3, which is not served; expected X25519 too"
+            "groups", settings.groups[0], f"it is for {other}, which is not served; expected X25519 too"
         )
+
+
+def _served(group: str, settings: HostSettings, chosen: Profile) -> bool:
+    """Whether a version that is served has this group (RFC 8446 section 4.2.7, RFC 8734, RFC 7919)."""
+    name = group.upper()
+    newer = "MLKEM" in name or name.endswith("TLS13") or (name.startswith("FFDHE") and not settings.dh_parameters)
+    older = name.startswith("BRAINPOOL") and not newer
+    return not (newer and chosen.max_version < "TLSv1.3") and not (older and chosen.min_version == "TLSv1.3")
 
 
 def _usable(cipher: str, settings: HostSettings, keys: Sequence[PrivateKeyTypes]) -> bool:

@@ -46,7 +46,7 @@ def as_ssl_dict(certificate: x509.Certificate) -> dict[str, Any]:
 def _extensions(certificate: x509.Certificate) -> dict[x509.ObjectIdentifier, Any]:
     try:
         return {each.oid: each.value for each in certificate.extensions}
-    except ValueError:  # a certificate with an extension that does not parse still has a subject
+    except (ValueError, x509.DuplicateExtension):  # a certificate whose extensions do not parse still has a subject
         return {}
 
 

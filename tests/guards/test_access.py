@@ -239,6 +239,10 @@ class BrokenCertificateTests(SynchronousTestCase):
         """Text that is none."""
         self.refused(changed(certificate(attribute(CN, "bu__uild")), b"bu__uild", b"bu\xff\xffuild"))
 
+    def test_bits_for_a_name(self) -> None:
+        """A CN that is no text."""
+        self.refused(changed(certificate(attribute(CN, "\0ab")), b"\x0c\x03\0ab", b"\x03\x03\0ab"))
+
     def test_alternative_names(self) -> None:
         """A host name that is no text, an extension that is cut short."""
         self.refused(changed(dns("abcdef.example"), b"abcdef.example", b"abc\xffef.example"))
@@ -366,6 +370,18 @@ class URITests(SynchronousTestCase):
     def test_not_a_host_by_its_path(self) -> None:
         """What looks like the host of a rule elsewhere in a URI is not."""
         self.differs("https://a.example/**", "https://evil.example/https://a.example/x", "https://a.example@evil/x")
+
+    def test_dot_segments(self) -> None:
+        """A URI with . or .. in its path enters by no rule, and past none: what it means depends on who reads it."""
+        for path in ("..", ".", "../a", "a/..", "a/../b", "./a", "a/%2e%2E/b", "a/.%2e?c", "a/.#c", "../../x"):
+            shown = uri(f"spiffe://example/ns/{path}")
+            for allow, deny in (("uri=spiffe://example/**", ()), ("all", ("uri=spiffe://other/**",))):
+                refusal = Access.of([allow], deny).refusal(shown)
+                self.assertEqual(refusal, f"the certificate's URI leads nowhere certain: spiffe://example/ns/{path}")
+            self.assertIsNone(Access.of(["all"]).refusal(shown))
+        self.matches(
+            "spiffe://example/**", "spiffe://example/...", "spiffe://example/a./.b", "spiffe://example/a?/../b"
+        )
 
     def test_no_uri(self) -> None:
         """What is no URI matches nothing."""
@@ -520,8 +536,8 @@ class WrongRuleTests(SynchronousTestCase):
             {self.wrong("uri=spiffe://*/a"), self.wrong("uri=spiffe://**"), self.wrong("uri=*://a/b")},
             {"* and ** stand in the path alone, not in a scheme or host"},
         )
-        for rule in ("spiffe://a/***", "spiffe://a/**/b/**", "spiffe://a/*b*", "spiffe://a/****"):
-            self.assertEqual(self.wrong(f"uri={rule}"), "** may stand once, and * once in a segment")
+        for rule in ("spiffe://a/***", "spiffe://a/**/b/**", "spiffe://a/*b*", "spiffe://a/****", "urn:a:**b*c"):
+            self.assertEqual(self.wrong(f"uri={rule}"), "** may stand once, and one of the two in a segment")
 
     def test_ip(self) -> None:
         """What is no address, and a network with a host's bits in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import sys
@@ -50,6 +51,11 @@ def pkcs12(password: bytes | None = None, *rest: x509.Certificate) -> bytes:
     """A PKCS#12 file."""
     how: KeySerializationEncryption = NoEncryption() if password is None else BestAvailableEncryption(password)
     return serialize_key_and_certificates(b"name", HOST.key, LEAF, rest, how)
+
+
+def as_pem(label: str, der: bytes) -> bytes:
+    """Bytes as a block of text, whatever is in them."""
+    return f"-----BEGIN {label}-----\n".encode() + base64.encodebytes(der) + f"-----END {label}-----\n".encode()
 
 
 class ContentsTests(SynchronousTestCase):
@@ -312,6 +318,40 @@ class ListsTests(ContentsTests):
         content = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
         with self.assertRaisesRegex(ConfigurationError, "^a revocation list in it is broken: .{5,150}$"):
             revocations_in(content)
+
+    def test_parts_that_are_read_late(self) -> None:
+        """
+        A certificate or a list whose outline is right, and a part of which is not, is broken here, and not only for
+        whoever asks for that part.
+        """
+        name = HOST.called.encode()
+        leaf = LEAF.public_bytes(Encoding.DER)
+        for der in (
+            leaf.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0c"),
+            leaf.replace(name, b"\xff" * len(name)),
+            leaf.replace(AUTHORITY.called.encode(), b"\xff" * len(AUTHORITY.called)),
+        ):
+            self.assertNotEqual(der, leaf)
+            self.assertEqual(certificates_in(der), ())
+            with self.assertRaisesRegex(ConfigurationError, "^a certificate in it is broken: .{5,150}$"):
+                parts(as_pem("CERTIFICATE", der))
+        revoked = AUTHORITY.revoking(1).public_bytes(Encoding.DER)
+        for der in (
+            revoked.replace(b"\x02\x01\x01", b"\x02\x01\x05", 1),
+            revoked.replace(AUTHORITY.called.encode(), b"\xff" * len(AUTHORITY.called)),
+        ):
+            self.assertNotEqual(der, revoked)
+            self.assertEqual(revocations_in(der), ())
+            with self.assertRaisesRegex(ConfigurationError, "^a revocation list in it is broken: .{5,150}$"):
+                revocations_in(as_pem("X509 CRL", der))
+
+    def test_what_openssl_cannot_read(self) -> None:
+        """One that this parser can read, and OpenSSL cannot, is broken too."""
+        whole = LEAF.public_bytes(Encoding.DER)
+        at = whole.index(HOST.called.encode()) - 2
+        der = whole[:at] + bytes([0x02]) + whole[at + 1 :]  # a name that is a number
+        with self.assertRaisesRegex(ConfigurationError, "^a certificate in it is broken: "):
+            parts(as_pem("CERTIFICATE", der))
 
     def test_names_in_lines(self) -> None:
         """A name of a certificate may stand in a line: no control characters, no spaces, no quotes; none is said so."""

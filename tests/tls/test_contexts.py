@@ -12,8 +12,9 @@ from typing import Any, cast
 import attrs
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
@@ -26,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from mytls.errors import Cause, ConfigurationError
-from mytls.events import HandshakeFailed
+from mytls.events import Established, HandshakeFailed
 from mytls.settings import HostSettings
 from mytls.tls import contexts
 from mytls.tls.certificates import KeyPair
@@ -35,7 +36,7 @@ from mytls.tls.profiles import PROFILES
 from mytls.tls.trust import ClientTrust
 from tests.files import folder
 from tests.memory import Link, RecorderFactory, authority, client_context, key_pair, tls_options
-from tests.tls.authority import CLIENT, DAY, SERVER, Authority, ec_key, rsa_key, showing
+from tests.tls.authority import CLIENT, DAY, NOW, SERVER, Authority, ec_key, rsa_key, showing
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
@@ -350,6 +351,15 @@ class ChainTests(SynchronousTestCase):
                 pair = attrs.evolve(self.root.issue(key=toy_key()), source="w.pem")
                 tls_options(pair, profile=profile, wrote={"certificate": "certKey"})
 
+    def test_foreign_curve(self) -> None:
+        """A key on a curve that TLS does not have is refused where there is no other key; nobody could be served."""
+        bitcoin = self.root.issue(key=ec.generate_private_key(ec.SECP256K1()))
+        with self.assertRaisesRegex(
+            ConfigurationError, "^certificate=.*: its key is on a curve that TLS does not have"
+        ):
+            host_options(HostSettings(), [bitcoin])
+        Link(options=host_options(HostSettings(), [bitcoin, self.root.issue(key=rsa_key())])).handshake()
+
     def test_worthless_chain(self) -> None:
         """A CA with such a key is refused with OpenSSL's reason; `old`, which has no level, serves it."""
         pair = attrs.evolve(Authority("Toy", self.root, key=toy_key()).issue(), source="w.pem")
@@ -450,6 +460,38 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(len(known), 2)
             self.assertIsNotNone(known[0])
             self.assertEqual(known[0], known[1])
+
+    def test_outdated(self) -> None:
+        """A session ends with the client's certificate, with a CA that the client has sent, and with a list."""
+        root = Authority("Root", until=9 * DAY)
+        between = Authority("Between", root)
+        lasting: dict[str, Any] = {"until": 9 * DAY}
+        for client, revocations, cause in (
+            (root.client(), (), Cause.EXPIRED),
+            (between.client(**lasting), (), Cause.EXPIRED),
+            (root.client(**lasting), (root.revoking(),), Cause.REVOKED),
+            (root.client(**lasting), (root.revoking(until=9 * DAY),), None),
+            (Authority("Lasting", root, **lasting).client(**lasting), (), None),
+        ):
+            for context in self.contexts(False):
+                options = options_for(trusting(root, revocations=revocations))
+                first = self.meets(showing(client, context), options)
+                store = options.getContext().get_cert_store()
+                assert store is not None
+                store.set_time((NOW + 2 * DAY).replace(tzinfo=None))
+                last = self.meets(context, options, first.client.get_session()).events[-1]
+                self.assertIs(getattr(last, "cause", None), cause)
+                self.assertIsInstance(last, HandshakeFailed if cause else Established)
+
+    def test_many_between(self) -> None:
+        """Who has no CA of a client's any more lets nobody in with it: what is kept of strangers has a bound."""
+        self.patch(contexts, "_MAX_BETWEEN", 0)
+        client = Authority("Between", self.root).client()
+        for context in self.contexts(False):
+            options = options_for(trusting(self.root))
+            first = self.meets(showing(client, context), options)
+            last = self.meets(context, options, first.client.get_session()).events[-1]
+            self.assertIs(getattr(last, "cause", None), Cause.UNKNOWN_CA)
 
     def test_lifetime(self) -> None:
         """A session is good for two hours."""
@@ -563,6 +605,38 @@ class ClientAuthTests(SynchronousTestCase):
             issuer = self.root if len(revocations) == 2 or revocations[0].issuer == self.root.name else self.between
             for version in VERSIONS:
                 self.assertTrue(self.enters(options, showing(issuer.client(), client_context(version))))
+
+    def test_lists_of_all(self) -> None:
+        """Where each CA above has a list too, all are looked at, whatever other authorities have."""
+        lists = self.root.revoking(), self.between.revoking()
+        revoked = self.root.revoking(self.between.certificate), self.between.revoking()
+        for more in ((), (Authority("Other"),)):
+            for revocations, good in ((lists, True), (revoked, False)):
+                options = options_for(trusting(self.root, self.between, *more, revocations=revocations))
+                for version in VERSIONS:
+                    client = showing(self.between.client(), client_context(version))
+                    self.assertIs(self.enters(options, client), good)
+
+    def test_revoked_authority(self) -> None:
+        """An authority that is revoked, or is below one, vouches for nobody, whatever other authorities have."""
+        below = Authority("Below", self.between)
+        lonely = Authority("Lonely", Authority("Elsewhere"))
+        lists = [each.revoking() for each in (self.between, below, lonely)]
+        revoked = [self.root.revoking(self.between.certificate), *lists]
+        for issuer in (self.between, below, lonely):
+            for revocations, good in ((lists, True), (revoked, issuer is lonely)):
+                options = options_for(trusting(self.root, self.between, below, lonely, revocations=revocations))
+                for version in VERSIONS:
+                    client = showing(issuer.client(), client_context(version))
+                    self.assertIs(self.enters(options, client), good, issuer.name)
+
+    def test_delta(self) -> None:
+        """A delta of a list, which OpenSSL would pass over, is refused."""
+        builder = x509.CertificateRevocationListBuilder(self.root.name, NOW - DAY, NOW + DAY)
+        delta = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True).sign(self.root.key, SHA256())
+        clients = attrs.evolve(trusting(self.root, revocations=[self.root.revoking(), delta]), paths=("a.crl", "b.crl"))
+        with self.assertRaisesRegex(ConfigurationError, "^crl=b.crl: a delta of a revocation list, which is not used"):
+            options_for(clients)
 
 
 class StapleTests(SynchronousTestCase):

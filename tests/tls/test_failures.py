@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLContextFactory
@@ -24,7 +25,7 @@ from mytls.tls.contexts import NoCommonProtocol, host_options
 from mytls.tls.failures import explain
 from mytls.tls.trust import ClientTrust
 from tests.memory import Link, authority, client_context, key_pair
-from tests.tls.authority import DAY, SERVER, Authority, rsa_key, showing
+from tests.tls.authority import DAY, NOW, SERVER, Authority, rsa_key, showing
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
@@ -272,7 +273,7 @@ class ClientCertificateTests(HandshakeFailures):
 
     def test_other_trouble(self) -> None:
         """What has no words of its own is told by OpenSSL's number, and counts as a CA that is not ours."""
-        failure = failures._refused(contexts.Refusal(999, 0, X509.from_cryptography(self.root.certificate)))
+        failure = failures.refused(contexts.Refusal(999, 0, X509.from_cryptography(self.root.certificate)))
         self.assertIs(failure.cause, Cause.UNKNOWN_CA)
         self.assertTrue(
             failure.detail.startswith("OpenSSL's verification error 999: client certificate CN=Root, serial ")
@@ -342,6 +343,15 @@ class ClientCertificateTests(HandshakeFailures):
         cause, detail = self.refused(client, Authority("Root").revoking())
         self.assertIs(cause, Cause.REVOKED)
         self.assertRegex(detail, "revocation list has a wrong signature: client certificate CN=friend, serial ")
+
+    def test_list_for_others(self) -> None:
+        """A list that is for other certificates, for CAs alone, lets nobody in."""
+        client = self.root.client()
+        point = x509.IssuingDistributionPoint(None, None, False, True, None, False, False)
+        builder = x509.CertificateRevocationListBuilder(self.root.name, NOW - DAY, NOW + DAY)
+        cause, detail = self.refused(client, builder.add_extension(point, critical=True).sign(self.root.key, SHA256()))
+        self.assertIs(cause, Cause.REVOKED)
+        self.assertIn("its issuer's revocation list is for other certificates: client certificate CN=friend", detail)
 
     def test_strangers_words(self) -> None:
         """The subject is a stranger's: it comes as one line, and can end no quotes."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import mytls.tls.files
 from mytls.errors import ConfigurationError
 from mytls.settings import HostSettings
 from mytls.tls.files import Files, read
@@ -154,6 +155,51 @@ class ReadTests(FilesTests):
         self.assertIsNone(self.files.maybe(self.path("a")))
         os.mkfifo(self.path("a"))
         self.assertTrue(self.files.changed())
+
+    def test_silent_pipe(self) -> None:
+        """A pipe that nobody writes to is an error after a while, and holds up nobody for ever."""
+        path = self.path("pipe")
+        os.mkfifo(path)
+        self.patch(mytls.tls.files, "_SILENCE", 10)
+        with self.assertRaises(TimeoutError) as caught:
+            self.files.read(path)
+        self.assertEqual(caught.exception.strerror, "nobody writes into it")
+
+    def test_endless(self) -> None:
+        """What never ends is not read to the end, nor is what is too large for any list of certificates."""
+        self.patch(mytls.tls.files, "_MOST", 100_000)
+        large = self.write("large", b"x" * 100_001)
+        for path in ("/dev/zero", large):
+            with self.assertRaises(OSError) as caught:
+                self.files.read(path)
+            self.assertEqual(caught.exception.errno, errno.EFBIG)
+        self.assertEqual(len(self.files.read(self.write("fits", b"x" * 100_000))), 100_000)
+        self.assertEqual(self.files.read("/dev/null"), b"")
+
+    def test_another_working_directory(self) -> None:
+        """Relative paths count from where they did at first, also for the loadings that follow."""
+        self.write("a", b"here")
+        self.write("certificates/b")
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.folder)
+        self.files = Files(later)
+        os.chdir(before)
+        for files in (self.files, self.files.anew()):
+            self.assertEqual((files.read("a"), files.entries("certificates")), (b"here", ("certificates/b",)))
+            self.assertFalse(files.changed())
+        self.write("certificates/c")
+        self.assertTrue(self.files.changed())
+
+    def test_removed_working_directory(self) -> None:
+        """Where there is none, whole paths are read all the same."""
+        path = self.write("a")
+        gone = self.folder / "gone"
+        gone.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(gone)
+        gone.rmdir()
+        self.assertEqual(Files(later).read(path), b"content")
 
     def test_nothing_is_shown(self) -> None:
         """What was read is not printed, in whatever form."""

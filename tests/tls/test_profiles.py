@@ -302,6 +302,25 @@ class OverrideTests(SynchronousTestCase):
         both = ("X25519MLKEM768", "X25519")
         self.assertEqual(profile_of(HostSettings(max_version="TLSv1.2", groups=both)).groups, both)
 
+    def test_groups_that_nobody_can_use(self) -> None:
+        """Finite fields in TLS 1.2 without parameters for them, the curves of TLS 1.2 in TLS 1.3."""
+        finite = ("ffdhe2048", "ffdhe3072")
+        self.refused(
+            "groups=ffdhe2048: it is for TLS 1.3, which is not served; expected X25519 too",
+            max_version="TLSv1.2", groups=finite,
+        )  # fmt: skip
+        self.refused(
+            "groups=brainpoolP256r1: it is for TLS 1.2, which is not served; expected X25519 too",
+            profile="modern", groups=("brainpoolP256r1",),
+        )  # fmt: skip
+        for said in (
+            {"max_version": "TLSv1.2", "groups": finite, "dh_parameters": "dh.pem"},
+            {"profile": "modern", "groups": finite},
+            {"groups": ("brainpoolP256r1",)},
+            {"profile": "modern", "groups": ("brainpoolP256r1", "P-256")},
+        ):
+            self.assertEqual(profile_of(HostSettings(**said)).groups, said["groups"])
+
     def test_diffie_hellman(self) -> None:
         """Parameters bring back the DHE suites, where TLS 1.2 is served with the profile's suites."""
         dhe = "DHE-RSA-AES128-GCM-SHA256"
