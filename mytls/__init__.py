@@ -25,6 +25,7 @@ The map, from door to value. A module imports from those below it, never from ab
     tls.identity        what a handshake tells of the peer
     tls.hello           ClientHello bytes in, value out
     tls.contexts        settings in, OpenSSL contexts out
+    tls.clients         who verifies the certificates of clients
     tls.keylog          the secrets of connections, for whoever asks for them
     tls.profiles        Mozilla's guidelines, as settings of OpenSSL
     goodbye             how a connection ends, so that nothing is lost and nobody can hold it

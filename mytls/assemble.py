@@ -63,7 +63,7 @@ def service(
     one = isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
     places: list[Any] = [endpoint] if one else list(endpoint)  # type: ignore[arg-type]  # it is several
     settings = Settings(
-        tuple(_listener(each) for each in places if isinstance(each, str)),
+        tuple(_listener(each, handler) for each in places if isinstance(each, str)),
         deadlines or Deadlines(),
         limits or Limits(),
         reload_interval,
@@ -183,9 +183,9 @@ def _is_tls(listener: ListenerSettings) -> bool:
     return prefix_of(listener.endpoint) in ("ssl", "mytls")
 
 
-def _listener(description: str) -> ListenerSettings:
+def _listener(description: str, handler: str | IProtocolFactory) -> ListenerSettings:
     try:
-        return listener_from_string(description)
+        return listener_from_string(description, handler if isinstance(handler, str) else None)
     except ConfigurationError as error:
         raise ConfigurationError(f"--endpoint {description}: {error}") from None
 

@@ -24,7 +24,8 @@ from mytls.hosts import Hosts
 from mytls.interfaces import IDrainable
 from mytls.passthrough import Passthrough
 from mytls.peer import Peer
-from mytls.tls.contexts import ConnectionMaker, refusal_now
+from mytls.tls.clients import refusal_now
+from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.failures import refused
 from mytls.tls.hello import ClientHello, HelloReader
 from mytls.tls.identity import peer_of, same_name

@@ -25,7 +25,7 @@ from mytls.tls.folder import pairs_in
 from mytls.tls.trust import ClientTrust, client_trust
 
 #: What a context does not depend on.
-_NOT_OF_TLS = ("names", "handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
+_NOT_OF_TLS = ("handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
 
 
 @attrs.frozen

@@ -314,9 +314,16 @@ class TLSService(Service):
             try:
                 yield listener.listen()
             except Exception as error:
-                raise NotNow(f"{_why(Failure(error))} ({listener.description})") from None
+                line = f"{_why(Failure(error))} ({listener.description})"
+                if isinstance(error, CannotListenError) and error.port in self._own_ports():
+                    raise ConfigurationError(f"{line}: this service has that port already; restart it") from None
+                raise NotNow(line) from None
         if not self._listening:
             raise ConfigurationError("the service has stopped")
+
+    def _own_ports(self) -> set[Any]:
+        """The ports that a listener of another place may be in the way of."""
+        return {getattr(each, "port", None) for each in self.addresses} - {None}
 
     def _swap(
         self,

@@ -63,6 +63,8 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
     for word in words:
         if word not in keys:
             raise ConfigurationError(f"{word}= is no word of {prefix}:{nearest(word, keys)}")
+    if "" in arguments:
+        raise ConfigurationError("there is nothing between two colons; a colon in a value is written \\:")
     said = dict(words)
     places = [key.word for key in PLACE_KEYS if key.word in keys]
     for argument, word in zip(arguments, places, strict=False):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from mytls.errors import one_line
 from mytls.hosts import Host, Hosts
@@ -11,59 +13,56 @@ from mytls.running import Plan
 from mytls.settings import ListenerSettings
 from mytls.tls.certificates import KeyPair
 
-_HEAD = ("LISTENER", "NAMES", "CERTIFICATE", "NOT AFTER", "TLS", "CLIENTS", "RULES", "HANDLER")
+_HEAD = ("LISTENER", "NAMES", "CERTIFICATE", "NOT AFTER (UTC)", "TLS", "CLIENTS", "RULES", "HANDLER")
+#: A cell has one line or several; a row is as high as its highest cell.
+_Cell = Sequence[str]
+_NOTHING: _Cell = ("-",)
 
 
 def table(plan: Plan) -> str:
     """The listeners, their hosts, and the warnings below."""
-    rows = [_HEAD, *(row for settings, loaded in plan.listeners for row in _rows(settings, loaded))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    rows: list[tuple[_Cell, ...]] = [tuple((each,) for each in _HEAD)]
+    rows.extend(row for settings, loaded in plan.listeners for row in _rows(settings, loaded))
+    widths = [max(len(line) for row in rows for line in row[column]) for column in range(len(_HEAD))]
+    lines = [_line(cells, widths) for row in rows for cells in zip_longest(*row, fillvalue="")]
     warnings = [f"warning: {one_line(warning)}" for warning in plan.warnings]
     return "\n".join((*lines, *warnings))
 
 
-def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[str, ...]]:
-    where = one_line(settings.endpoint)
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[_Cell, ...]]:
+    where = (one_line(settings.endpoint),)
     if loaded is None:
-        yield where, "-", "-", "-", "none", "-", "-", one_line(settings.base.handler or "-")
+        yield where, _NOTHING, _NOTHING, _NOTHING, ("none",), _NOTHING, _NOTHING, _handler(settings.base.handler)
         return
     for host in loaded.hosts.all:
-        first, *more = _certificates(host.pairs)
         yield (
             where,
             _names(host, loaded.hosts),
-            *first,
-            _tls(host),
-            *_clients(host),
-            one_line(host.settings.handler or "-"),
+            [_file(pair) for pair in host.pairs] or _NOTHING,
+            [f"{pair.certificate.not_valid_after_utc:%Y-%m-%d %H:%M}" for pair in host.pairs] or _NOTHING,
+            (host.settings.profile if host.maker is not None else "passed on",),
+            (host.settings.client_auth,),
+            _NOTHING if host.access is None else [one_line(rule) for rule in host.access.rules] or ("nobody enters",),
+            _handler(host.settings.handler),
         )
-        for certificate in more:
-            yield "", "", *certificate, "", "", "", ""
     if loaded.hosts.unknown is None:
-        yield where, "any other name", "-", "-", "-", "-", "-", "refused"
+        yield where, ("any other name",), *(_NOTHING,) * 5, ("refused",)
 
 
-def _names(host: Host, hosts: Hosts) -> str:
-    names = ",".join(host.names)
+def _names(host: Host, hosts: Hosts) -> _Cell:
     if host is not hosts.unknown:
-        return names
-    return f"{names} and any other" if names else "any name"
+        return host.names
+    return [*host.names, "and any other"] if host.names else ("any name",)
 
 
-def _certificates(pairs: Sequence[KeyPair]) -> list[tuple[str, str]]:
-    return [
-        (
-            f"{one_line(pair.source)} (serial {pair.certificate.serial_number:X})",
-            f"{pair.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC",
-        )
-        for pair in pairs
-    ] or [("-", "-")]
+def _file(pair: KeyPair) -> str:
+    """From here, where that is shorter."""
+    return one_line(min(pair.source, os.path.relpath(pair.source), key=len))
 
 
-def _tls(host: Host) -> str:
-    return host.settings.profile if host.maker is not None else "passed on"
-
-
-def _clients(host: Host) -> tuple[str, str]:
-    return host.settings.client_auth, "; ".join(map(one_line, host.access.rules)) if host.access is not None else "-"
+def _handler(said: str | None) -> _Cell:
+    return (one_line(said or "-"),)

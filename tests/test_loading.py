@@ -241,13 +241,13 @@ class AgainTests(LoadingTests):
         self.assertEqual(len(set(contexts(before)) & set(contexts(after))), 1)
 
     def test_handler_alone(self) -> None:
-        """Another handler or name needs no new context."""
+        """Another handler needs no new context; other names do, so that no two hosts ever share one."""
         host = self.host("a.pem", "a.example", handler="echo")
         before = self.load(host)
-        after = self.load(
-            attrs.evolve(host, handler="discard", names=("a.example", "b.example")), made=contexts(before)
-        )
-        self.assertEqual(set(contexts(before)), set(contexts(after)))
+        after = self.load(attrs.evolve(host, handler="discard"), made=contexts(before))
+        self.assertEqual(contexts(before), contexts(after))
+        both = self.load(host, attrs.evolve(host, names=("b.example",)), made=contexts(before))
+        self.assertEqual(len({id(maker) for maker in contexts(both).values()}), 2)
 
     def test_changes(self) -> None:
         """What has changed is told: names, serials, not-after; hosts that come and go, handlers, rules, settings."""

@@ -306,6 +306,16 @@ class ListenerTests(RunningTests):
         self.reactor.advance(10)
         self.assertEqual(sorted(self.reactor.listening), [1])
 
+    def test_port_of_our_own(self) -> None:
+        """A listener that changes what it is on the same port needs a restart, and is told so."""
+        self.of_file(A)
+        self.reactor.taken.add(1)
+        self.write('endpoint = "tcp:1"\nhandler = "echo"')
+        self.reactor.pump([10.0] * 3)
+        (event,) = self.events
+        assert isinstance(event, ReloadFailed)
+        self.assertRegex(event.lines[0], r"in use \(.*\): this service has that port already; restart it$")
+
     def test_port_that_becomes_free(self) -> None:
         """A port that another has is told once, and taken as soon as it is free."""
         self.of_file(A)

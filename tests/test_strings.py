@@ -131,6 +131,16 @@ class ValueTests(SynchronousTestCase):
         line = r"port is said twice, as '1' and as port=2; a colon in a value is written \:"
         self.refused("ssl", ("1",), {"port": "2"}, line)
 
+    def test_nothing(self) -> None:
+        """An IPv6 address without backslashes leaves nothing between two colons, and says so."""
+        for written in ("mytls:1:interface=::1", "ssl:1::cert.pem"):
+            arguments, words = split_endpoint(written)
+            with self.assertRaises(ConfigurationError) as caught:
+                endpoint_values(arguments[0], arguments[1:], words)
+            self.assertEqual(
+                str(caught.exception), "there is nothing between two colons; a colon in a value is written \\:"
+            )
+
     def test_too_many(self) -> None:
         """There are as many places as Twisted's own words; ours go with their names."""
         self.refused("ssl", tuple("123456789"), {}, "'9' has no name; write it as word=value")

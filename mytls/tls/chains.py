@@ -25,6 +25,9 @@ class Pool:
         self._by_subject: dict[x509.Name, list[x509.Certificate]] = {}
         self._by_key: dict[tuple[x509.Name, bytes], list[x509.Certificate]] = {}
         self._issuers: dict[x509.Certificate, tuple[x509.Certificate, ...]] = {}
+        self._signs_as: dict[x509.Certificate, tuple[bytes, bytes]] = {}
+        self._entities: dict[x509.Certificate, _Entity] = {}
+        self._roots: dict[x509.Certificate, bool] = {}
         for each in dict.fromkeys(certificates):
             self._by_subject.setdefault(each.subject, []).append(each)
             identifier = _own_identifier(each)
@@ -40,14 +43,38 @@ class Pool:
             self._issuers[certificate] = self._look(certificate)
         return self._issuers[certificate]
 
+    def entity(self, certificate: x509.Certificate) -> _Entity:
+        """Who it speaks of, worked out once; cross-signed certificates speak of the same."""
+        if certificate not in self._entities:
+            self._entities[certificate] = _entity(certificate)
+        return self._entities[certificate]
+
+    def self_signed(self, certificate: x509.Certificate) -> bool:
+        """L{self_signed}, worked out once."""
+        if certificate not in self._roots:
+            self._roots[certificate] = self_signed(certificate)
+        return self._roots[certificate]
+
     def _look(self, certificate: x509.Certificate) -> tuple[x509.Certificate, ...]:
         identifier = _identifier_of_issuer(certificate)
         named = () if identifier is None else self._by_key.get((certificate.issuer, identifier), ())
+        told: dict[tuple[bytes, bytes], bool] = {}
         for candidates in (named, self._by_subject.get(certificate.issuer, ())):
-            found = tuple(each for each in candidates if issued(certificate, each))
+            found = tuple(each for each in candidates if self._issued(certificate, each, told))
             if found:
                 return found
         return ()
+
+    def _issued(
+        self, certificate: x509.Certificate, issuer: x509.Certificate, told: dict[tuple[bytes, bytes], bool]
+    ) -> bool:
+        """@param told: by name and key of those that were asked: cross-signed ones have the same"""
+        if issuer not in self._signs_as:
+            self._signs_as[issuer] = (issuer.subject.public_bytes(), self.entity(issuer)[1])
+        signer = self._signs_as[issuer]
+        if signer not in told:
+            told[signer] = issued(certificate, issuer)
+        return told[signer]
 
 
 def chain_of(leaf: x509.Certificate, pool: Pool | Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
@@ -60,13 +87,13 @@ def chain_of(leaf: x509.Certificate, pool: Pool | Iterable[x509.Certificate]) ->
     if not isinstance(pool, Pool):
         pool = Pool(pool)
     path = [leaf]
-    passed = {_entity(leaf)}
-    while not self_signed(path[-1]):
+    passed = {pool.entity(leaf)}
+    while not pool.self_signed(path[-1]):
         candidates = [each for each in pool.issuers(path[-1]) if not _leads_back(each, pool, passed)]
         if not candidates:
             break
         path.append(max(candidates, key=lambda each: _preference(each, leaf, pool)))
-        passed.add(_entity(path[-1]))
+        passed.add(pool.entity(path[-1]))
     return tuple(path[1:])
 
 
@@ -146,19 +173,18 @@ def _refused_by_kind(certificate: x509.Certificate, issuer: x509.Certificate) ->
 
 def _leads_back(candidate: x509.Certificate, pool: Pool, passed: set[_Entity]) -> bool:
     """Whether it, or whoever has issued it, is on the path already."""
-    if _entity(candidate) in passed:
+    if pool.entity(candidate) in passed:
         return True
-    above = () if self_signed(candidate) else pool.issuers(candidate)
-    return bool(above) and all(_entity(each) in passed for each in above)
+    above = () if pool.self_signed(candidate) else pool.issuers(candidate)
+    return bool(above) and all(pool.entity(each) in passed for each in above)
 
 
 def _preference(candidate: x509.Certificate, leaf: x509.Certificate, pool: Pool) -> tuple[bool, int, datetime.datetime]:
     """What ended before the leaf began goes last: an old cross-signature, kept beside the new one."""
     alive = candidate.not_valid_after_utc >= leaf.not_valid_before_utc
-    rank = 0 if self_signed(candidate) else 2 if pool.issuers(candidate) else 1
+    rank = 0 if pool.self_signed(candidate) else 2 if pool.issuers(candidate) else 1
     return alive, rank, candidate.not_valid_after_utc
 
 
 def _entity(certificate: x509.Certificate) -> _Entity:
-    """Who it speaks of; cross-signed certificates speak of the same."""
     return certificate.subject, key_of(certificate) or certificate.public_bytes(Encoding.DER)

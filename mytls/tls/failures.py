@@ -8,7 +8,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mytls.errors import Cause, TLSFailure, visible
-from mytls.tls.contexts import NoCommonProtocol, Refusal, refusal_of
+from mytls.tls.clients import Refusal, refusal_of
+from mytls.tls.contexts import NoCommonProtocol
 
 _log = Logger()
 

@@ -56,6 +56,14 @@ class ChainTests(SynchronousTestCase):
             self.assertEqual(chain_of(self.leaf, (impostor, self.of_low)), (self.of_low,))
             self.assertEqual(chain_of(self.leaf, (impostor,)), ())
 
+    def test_one_signature_for_many(self) -> None:
+        """Of an issuer that is cross-signed many times one signature is verified, and each of these may be the next."""
+        many = [self.low.certified(Party(f"Other {number}"), ca=True) for number in range(10)]
+        impostors = [Party("Low").certified(ca=True)] * 10
+        with patch("mytls.tls.chains.issued", wraps=issued) as asked:
+            self.assertEqual(Pool((*many, *impostors)).issuers(self.leaf), tuple(many))
+        self.assertEqual(asked.call_count, 2)
+
     def test_every_kind_of_key(self) -> None:
         """Issuers with RSA and Ed25519 keys."""
         for key in (rsa_key(), ed25519.Ed25519PrivateKey.generate()):

@@ -26,6 +26,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+import mytls.tls.clients
 from mytls.errors import Cause, ConfigurationError
 from mytls.events import Established, HandshakeFailed
 from mytls.settings import HostSettings
@@ -485,7 +486,7 @@ class SessionTests(SynchronousTestCase):
 
     def test_many_between(self) -> None:
         """Who has no CA of a client's any more lets nobody in with it: what is kept of strangers has a bound."""
-        self.patch(contexts, "_MAX_BETWEEN", 0)
+        self.patch(mytls.tls.clients, "_MAX_BETWEEN", 0)
         client = Authority("Between", self.root).client()
         for context in self.contexts(False):
             options = options_for(trusting(self.root))

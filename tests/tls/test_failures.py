@@ -19,7 +19,7 @@ from zope.interface import implementer
 from mytls.errors import Cause
 from mytls.events import HandshakeFailed
 from mytls.settings import HostSettings
-from mytls.tls import contexts, failures
+from mytls.tls import clients, failures
 from mytls.tls.certificates import KeyPair
 from mytls.tls.contexts import NoCommonProtocol, host_options
 from mytls.tls.failures import explain
@@ -273,7 +273,7 @@ class ClientCertificateTests(HandshakeFailures):
 
     def test_other_trouble(self) -> None:
         """What has no words of its own is told by OpenSSL's number, and counts as a CA that is not ours."""
-        failure = failures.refused(contexts.Refusal(999, 0, X509.from_cryptography(self.root.certificate)))
+        failure = failures.refused(clients.Refusal(999, 0, X509.from_cryptography(self.root.certificate)))
         self.assertIs(failure.cause, Cause.UNKNOWN_CA)
         self.assertTrue(
             failure.detail.startswith("OpenSSL's verification error 999: client certificate CN=Root, serial ")
@@ -371,10 +371,10 @@ class ClientCertificateTests(HandshakeFailures):
     def test_nothing_is_kept(self) -> None:
         """What is known of a refusal goes with its connection."""
         gc.collect()
-        before = len(contexts._refusals)
+        before = len(clients._refusals)
         self.refused(Authority("Other").client())
         gc.collect()
-        self.assertEqual(len(contexts._refusals), before)
+        self.assertEqual(len(clients._refusals), before)
 
     def test_later_client(self) -> None:
         """A refusal is told of the connection that it was for, and of no other."""
