@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mytls.accesslog import AccessLog
 from mytls.configfile import merged, settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors
 from mytls.events import Observer, Observers
+from mytls.handlers import handler_from_string
 from mytls.loading import Loaded, Loading, contexts, load
 from mytls.reload import Aside, Reloader, in_a_thread
 from mytls.running import Plan, TLSService
@@ -120,7 +121,10 @@ def _service(
     settings = read(files)
     told = Observers((AccessLog(settings.quiet), *observers))
     keylog = None if settings.keylog is None else KeyLog(settings.keylog, settings.wrote.get("keylog", "keylog"))
-    plan = _plan(settings, {}, keylog, files)
+    try:
+        plan = _plan(settings, {}, keylog, files)
+    except ConfigurationError as error:  # then the handlers are not looked at by whoever makes them
+        raise ConfigurationErrors([*error.lines, *_wrong_handlers(running_on, settings)]) from None
     files.forget()
 
     def again(now_read: Files) -> Plan:
@@ -138,6 +142,17 @@ def _service(
         () if keylog is None else (keylog.open,),
     )
     return made
+
+
+def _wrong_handlers(reactor: Any, settings: Settings) -> Iterator[str]:
+    """What is wrong with the handler strings, a line each."""
+    hosts = (host for each in settings.listeners for host in each.hosts or (each.base,))
+    said = {host.handler: host.wrote.get("handler", "--handler") for host in hosts if host.handler is not None}
+    for handler, wrote in said.items():
+        try:
+            handler_from_string(reactor, handler, settings, wrote=wrote)
+        except ConfigurationError as error:
+            yield from error.lines
 
 
 def _read_settings(path: str, folder: str, options: Mapping[str, Any], files: Files) -> Settings:

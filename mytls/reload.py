@@ -24,6 +24,9 @@ from mytls.tls.files import Files
 
 _log = Logger()
 
+#: Seconds after which all is loaded again though no file has changed: dates pass, and an operator should hear of it.
+DAY = 24 * 3600.0
+
 Plan = TypeVar("Plan")
 #: Runs a function and its arguments where it holds up nobody.
 Aside = Callable[..., "Deferred[Any]"]
@@ -58,6 +61,8 @@ class Reloader(Generic[Plan]):
         @param apply: serves it, as a whole or not at all; tells what has changed
         """
         self._files = files
+        self._clock = clock
+        self._loaded_at = clock.seconds()
         self._interval = interval
         self._build = build
         self._apply = apply
@@ -111,12 +116,14 @@ class Reloader(Generic[Plan]):
         except Exception:  # a bug of ours must not end the timer
             _log.failure("looking at the files failed")
             return
-        if (changed or self._not_now) and self._running:
+        outdated = self._clock.seconds() - self._loaded_at >= DAY
+        if (changed or outdated or self._not_now) and self._running:
             yield self._one_at_a_time.run(self._attempt, False)
 
     @inlineCallbacks
     def _attempt(self, asked: bool) -> Any:
         files = self._files.anew()
+        self._loaded_at = self._clock.seconds()
         self._not_now = False
         try:
             plan = yield self._aside(self._build, files)

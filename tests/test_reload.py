@@ -114,6 +114,16 @@ class TimerTests(ReloaderTests):
         self.clock.pump([10.0] * 3)
         self.assertEqual(self.events, [])
 
+    def test_each_day(self) -> None:
+        """Once a day all is loaded though nothing has changed: certificates grow old by themselves."""
+        self.apply = lambda plan: self.serve(plan).addCallback(lambda _: [])
+        self.reloader(3600.0)
+        self.clock.pump([3600.0] * 23)
+        self.assertEqual(self.served, [])
+        self.clock.pump([3600.0] * 30)
+        self.assertEqual(self.served, [0, 0])
+        self.assertEqual(self.events, [])
+
     def test_no_interval(self) -> None:
         """Zero is never."""
         self.reloader(0)

@@ -344,6 +344,13 @@ class ListenerTests(RunningTests):
         self.assertFalse(self.successResultOf(asked))
         self.assertEqual(sorted(self.reactor.listening), [])
 
+    def test_told_beside_others(self) -> None:
+        """At the start it is told together with what is wrong with the certificates."""
+        self.path("a.pem").write_bytes(b"nothing")
+        path = self.write(A.replace("echo", "ehco"), B)
+        error = self.assertRaises(ConfigurationError, service_from_file, path, reactor=self.reactor)
+        self.assertEqual([line.split(":")[1] for line in error.lines], ["4", "3"])
+
     def test_same_handler(self) -> None:
         """A handler whose string is the same is the same object: its state lives on."""
         self.of_file(A)
