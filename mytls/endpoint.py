@@ -116,7 +116,7 @@ class ReloadingEndpoint(TLSServerEndpoint):
         self._watched: set[TLSFactory] = set()
         self._loaded = _loaded(settings, files, {})
         for warning in self._loaded.warnings:
-            _log.warn("{warning}", warning=warning)
+            _log.warn("{line}", line=warning)
         own = settings.base.handler
         self._own = handler_from_string(reactor, own) if own else None
         observers = Observers([AccessLog(CLASSES)])

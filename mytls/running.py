@@ -275,7 +275,7 @@ class TLSService(Service):
         """Each warning once, as long as it holds."""
         for warning in plan.warnings:
             if warning not in self._warned:
-                _log.warn("{warning}", warning=one_line(warning))
+                _log.warn("{line}", line=one_line(warning))
         self._warned = set(plan.warnings)
 
     def _heed_hangup(self, heed: bool) -> None:
