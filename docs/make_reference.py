@@ -43,8 +43,9 @@ _ENDPOINT = """
 
 `ssl:` and `mytls:` strings are `word=value` between colons. The words of Twisted's own stand first, up to
 `dhParameters`: they may go without their names, in the order of this table, and `ssl:` has no others. A colon or a
-backslash within a value has a backslash before it, and a list has commas. A path is relative to the folder that the
-command was typed in; in a configuration file, to that of the file.
+backslash within a value has a backslash before it, and a list has commas; in TOML, a string with a backslash stands in
+single quotes. A path is relative to the folder that the command was typed in; in a configuration file, to that of the
+file.
 
     ssl:8443:privateKey=key.pem:certKey=fullchain.pem
     mytls:8443:privateKey=key.pem:certKey=fullchain.pem:interface=\\:\\:
@@ -76,8 +77,8 @@ _CONF_HEAD = """\
 # The configuration of mytls:  twistd mytls --config mytls.toml
 #
 # What one service needs is set. All the rest stands behind a mark, with its default, or with an example where
-# the default is no value: take the mark away to set it. A file that is wrong is told line by line before
-# anything listens; --check tells without listening.
+# the default is no value: take the mark away to set it. What is wrong is told line by line before anything
+# listens, first what the file itself has wrong, then what it names; --check tells without listening.
 #
 # Paths count from the folder of this file. Durations are "250ms", "10s", "5m", "1h"; 0 or "off" is none.
 # A list is an array, or a single string.

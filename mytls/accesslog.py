@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from mytls.errors import Cause, ConfigurationError, nearest, one_line, visible
 from mytls.events import Closed, ConnectionEvent, Event, HandshakeFailed, Refused, Reloaded, ReloadFailed
@@ -44,7 +44,7 @@ class AccessLog:
                 return
         line = _line(event)
         if line:
-            _log.info("{line}", line=line)
+            _log.emit(LogLevel.warn if isinstance(event, ReloadFailed) else LogLevel.info, "{line}", line=line)
 
 
 def _only_connected(event: HandshakeFailed) -> bool:
@@ -83,7 +83,8 @@ def _(event: Closed) -> str:
 
 @_line.register
 def _(event: Reloaded) -> str:
-    return f"reloaded: {_several(event.changes) or 'nothing has changed'}"
+    news = _several(event.changes) or ("all is well again" if event.mended else "nothing has changed")
+    return f"reloaded: {news}"
 
 
 @_line.register
@@ -103,8 +104,8 @@ def _ends(event: ConnectionEvent) -> str:
 
 
 def _sentence(detail: str) -> str:
-    """A few words, which may quote a stranger's."""
-    return visible(detail, 200).replace("\\x20", " ")
+    """A few words, which may quote a stranger's. Those that are escaped already stay as they are."""
+    return "\\".join(visible(part, 200).replace("\\x20", " ") for part in detail[:200].split("\\"))
 
 
 def _name(name: str | None) -> str:

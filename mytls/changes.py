@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import attrs
+
 from mytls.errors import visible
 from mytls.hosts import Host, Hosts
+from mytls.settings import HostSettings
 from mytls.tls.certificates import KeyPair
 
 
@@ -37,11 +40,21 @@ def _between(old: Host, new: Host) -> list[str]:
         found.append(f"{_serials(old.pairs)} -> {_certificates(new.pairs)}")
     if old.settings.handler != new.settings.handler:
         found.append(f"handler {visible(str(old.settings.handler))} -> {visible(str(new.settings.handler))}")
-    if (old.settings.allow, old.settings.deny) != (new.settings.allow, new.settings.deny):
-        found.append("other rules")
+    differing = _differing(old.settings, new.settings)
+    if differing:
+        found.append(f"other {', '.join(differing)}")
     if old.digest != new.digest and not found:
-        found.append("other settings or client CAs")
+        found.append("other client-ca or crl files" if new.settings.client_auth != "off" else "other files")
     return found
+
+
+def _differing(old: HostSettings, new: HostSettings) -> list[str]:
+    """The keys whose values are others, but for those that are told otherwise: only what is in the files counts."""
+    names = (field.name for field in attrs.fields(HostSettings) if field.name not in _TOLD)
+    return [name.replace("_", "-") for name in names if getattr(old, name) != getattr(new, name)]
+
+
+_TOLD = ("handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
 
 
 def _shown(key: tuple[object, ...]) -> str:

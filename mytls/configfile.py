@@ -21,6 +21,7 @@ from mytls.settings import (
     ListenerSettings,
     Settings,
     inherited,
+    not_kept,
 )
 from mytls.strings import TLS_PREFIXES, listener_values, listens_at, prefix_of
 from mytls.tomllines import Path, Source, Wrote, parsed
@@ -33,7 +34,12 @@ _TABLES: Mapping[str, Mapping[str, Key]] = {
     **{f"[{table}]" if table else "": {key.name: key for key in keys} for table, keys in GLOBAL_KEYS.items()},
 }
 #: The keys whose names in endpoint strings are others: somebody may write those.
-_BY_WORD = {key.word: key.name for key in (*HOST_KEYS, *LISTENER_KEYS) if key.word != key.name}
+_BY_WORD = {
+    "key": "private-key",
+    "cert": "certificate",
+    "ca": "client-ca",
+    **{key.word: key.name for key in (*HOST_KEYS, *LISTENER_KEYS) if key.word != key.name},
+}
 #: The keys of files that are read.
 _READ = {key.name for key in (*PLACE_KEYS, *HOST_KEYS, *LISTENER_KEYS) if key.kind.files}
 
@@ -106,20 +112,23 @@ class _Reader:
 
     def _table(self, table: dict[str, Any], path: Path, heading: str) -> _Table:
         """The values of the keys in a table."""
-        before = len(self.troubles)
         values: dict[str, Any] = {}
+        wrong = set()
         for name, value in table.items():
             key = _TABLES[heading].get(name)
             if key is None or _are_tables(value):
                 self._wrong((*path, name), _unknown((*path, name), value, heading))
+                wrong.add(name)
                 continue
             try:
                 read = key.kind.of_toml(value)
             except ConfigurationError as error:
-                self._wrong((*path, name), str(error))
+                wrong.add(name)
+                for line in error.lines:
+                    self._wrong((*path, name), line)
             else:
                 values[name] = key.kind.moved(read, self._folder) if key.kind.files else read
-        return _Table(path, values, before == len(self.troubles))
+        return _Table(path, values, wrong <= {"names"})
 
     def _listener(self, table: dict[str, Any], path: Path) -> ListenerSettings | None:
         base = self._table({name: value for name, value in table.items() if name != "host"}, path, _LISTENER)
@@ -172,6 +181,11 @@ class _Reader:
         """A host of a listener that says these values."""
         if not own.right:
             return None
+        lost = not_kept(values, own.values)
+        if lost:
+            words = ", ".join(wrote[name].rpartition(": ")[2] for name in lost)
+            trouble = f"passthrough: decrypts nothing, so the listener's {words} cannot be kept; "
+            self._wrong((*own.path, "handler"), f'{trouble}say client-auth = "off" for this host')
         of_listener = inherited(values, own.values)
         spelling = Wrote(self._source, own.path, _TABLES[_HOST].keys() - of_listener.keys(), wrote)
         with self._telling():
@@ -241,7 +255,7 @@ class _Table:
 
     @ivar path: where it stands
     @ivar values: what it says, by the names of its keys
-    @ivar right: whether nothing was wrong in it: if not, its values may contradict each other for that reason
+    @ivar right: whether nothing was wrong in it but names: if not, its values may contradict each other for that
     """
 
     path: Path
@@ -290,7 +304,7 @@ def _unknown(path: Path, value: object, heading: str) -> str:
         return "belongs at the top of the file, before the first [table]"
     if homes:
         return f"belongs in {' or '.join(homes)}"
-    if name in _BY_WORD:
+    if _BY_WORD.get(name) in _TABLES[heading]:
         return f"no such key; did you mean {_BY_WORD[name]!r}?"
     return f"no such key{nearest(name, _TABLES[heading])}"
 

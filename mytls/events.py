@@ -111,9 +111,11 @@ class Reloaded(Event):
     What is served now is what the files say.
 
     @ivar changes: what is new, a few words each; empty where nothing has changed
+    @ivar mended: whether the last attempt has failed
     """
 
     changes: tuple[str, ...]
+    mended: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError, nearest
+from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
 from mytls.names import host_name
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -46,7 +46,7 @@ class Kind:
         @raise ConfigurationError: it is none of this kind
         """
         if self.many:
-            return tuple(self.parse(each.strip()) for each in text.split(",") if each.strip())
+            return self._all(each.strip() for each in text.split(",") if each.strip())
         return self.parse(text)
 
     def of_toml(self, value: object) -> Any:
@@ -58,12 +58,24 @@ class Kind:
         if self.many:
             several = [value] if isinstance(value, str) else value
             if isinstance(several, list) and all(isinstance(each, str) for each in several):
-                return tuple(self.parse(each) for each in several)
+                return self._all(several)
         elif isinstance(value, str) and self.quoted:
             return self.parse(value)
         elif self.number is not None and isinstance(value, int) and not isinstance(value, bool):
             return self.number(max(-_MOST, min(_MOST, value)))
         raise ConfigurationError(f"{_toml_type(value)} where {self.expected} is expected")
+
+    def _all(self, written: Iterable[str]) -> tuple[Any, ...]:
+        """The elements of a list. @raise ConfigurationErrors: a line for each that is wrong"""
+        found, troubles = [], list[str]()
+        for each in written:
+            try:
+                found.append(self.parse(each))
+            except ConfigurationError as error:
+                troubles.extend(error.lines)
+        if troubles:
+            raise ConfigurationErrors(troubles)
+        return tuple(found)
 
     def moved(self, value: Any, folder: str) -> Any:
         """Paths of files, as they are seen from a folder."""
@@ -128,6 +140,18 @@ def protocol(written: str) -> str:
     return written
 
 
+def version(written: str) -> str:
+    """A TLS version that is safe to ask for."""
+    if written not in _VERSIONS:
+        older = '; older ones come with profile = "old"' if written in _OLD_VERSIONS else ""
+        raise ConfigurationError(f"{written!r} is not known here; expected one of: {', '.join(_VERSIONS)}{older}")
+    return written
+
+
+_VERSIONS = ("TLSv1.2", "TLSv1.3")
+_OLD_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1")
+
+
 def choice(*known: str, many: bool = False) -> Kind:
     """One of these words, or some of them."""
 
@@ -147,6 +171,7 @@ WORDS = Kind(text, "an array of strings", many=True)
 NAME = Kind(host_name, "a host name")
 NAMES = Kind(host_name, "an array of host names", many=True)
 PROTOCOLS = Kind(protocol, "an array of application protocols", many=True)
+VERSION = Kind(version, f"one of {', '.join(_VERSIONS)}")
 PATH = Kind(path, "the path of a file", files=True)
 FOLDER = Kind(path, "the path of a folder", files=True)
 PATHS = Kind(path, "the path of a file, or an array of them", many=True, files=True)

@@ -12,16 +12,19 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
+from cryptography import x509
 
-from mytls.errors import ConfigurationError, ConfigurationErrors
+from mytls.errors import ConfigurationError, ConfigurationErrors, one_line
 from mytls.guards.access import Access
 from mytls.hosts import Host, Hosts
 from mytls.names import host_name
 from mytls.settings import HostSettings, ListenerSettings
+from mytls.tls import advice
 from mytls.tls.certificates import KeyPair, key_pairs, read
 from mytls.tls.contexts import ConnectionMaker, host_options
 from mytls.tls.files import Files
 from mytls.tls.folder import pairs_in
+from mytls.tls.profiles import profile_of
 from mytls.tls.trust import ClientTrust, client_trust
 
 #: What a context does not depend on.
@@ -50,11 +53,22 @@ class Loaded:
     """
     The hosts of a listener, and what an operator should know of them.
 
-    @ivar warnings: a sentence each
+    @ivar warned: a sentence each
     """
 
     hosts: Hosts
-    warnings: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+
+    @property
+    def open_ends(self) -> tuple[tuple[x509.Certificate, str], ...]:
+        """The end of each chain whose issuer is not at hand, and the file that it is in."""
+        pairs = (pair for host in self.hosts.all for pair in host.pairs)
+        return tuple((pair.open_end, pair.source) for pair in pairs if pair.open_end is not None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All of it, also what is said once of several certificates."""
+        return (*self.warned, *advice.of_chains(self.open_ends))
 
 
 def load(settings: ListenerSettings, loading: Loading) -> Loaded:
@@ -78,7 +92,7 @@ def load(settings: ListenerSettings, loading: Loading) -> Loaded:
         try:
             more, told = _of_folder(settings, hosts, loading)
         except ConfigurationError as error:
-            errors.extend(error.lines)
+            errors.extend(_with_all_else(error, settings.base, loading).lines)
         else:
             hosts.extend(more)
             warnings.extend(told)
@@ -95,10 +109,35 @@ def contexts(loaded: Loaded) -> dict[bytes, ConnectionMaker]:
 def _host(settings: HostSettings, loading: Loading) -> tuple[Host, Sequence[str]]:
     if settings.passes_on:
         return Host(None, names=settings.names, alpn=_protocols(settings), settings=settings), ()
-    clients = client_trust(settings, loading.files)
-    pairs = key_pairs(settings, loading.files)
-    host = _made(settings, pairs, clients, loading)
-    return host, [*_warnings(host, loading.now), *(clients.warnings(loading.now) if clients is not None else ())]
+    try:
+        clients = client_trust(settings, loading.files)
+        pairs = key_pairs(settings, loading.files)
+        host = _made(settings, pairs, clients, loading)
+    except ConfigurationError as error:
+        raise _with_all_else(error, settings, loading, lambda: key_pairs(settings, loading.files)) from None
+    return host, [
+        *_said(settings, loading),
+        *_warnings(host, loading.now),
+        *(clients.warnings(loading.now) if clients is not None else ()),
+    ]
+
+
+def _with_all_else(
+    error: ConfigurationError, settings: HostSettings, loading: Loading, *more: Callable[[], object]
+) -> ConfigurationErrors:
+    """An error, and all that is wrong with the host besides. @param more: finds what is wrong with its certificates"""
+    lines = [*error.lines]
+    for check in (
+        lambda: client_trust(settings, loading.files),
+        *more,
+        lambda: profile_of(settings),
+        lambda: Access.of_host(settings),
+    ):
+        try:
+            check()
+        except ConfigurationError as other:
+            lines.extend(other.lines)
+    return ConfigurationErrors(lines)
 
 
 def _of_folder(settings: ListenerSettings, named: Sequence[Host], loading: Loading) -> tuple[list[Host], Sequence[str]]:
@@ -116,7 +155,7 @@ def _of_folder(settings: ListenerSettings, named: Sequence[Host], loading: Loadi
         warnings.extend(_warnings(host, loading.now))
         if free:
             hosts.append(attrs.evolve(host, names=free))
-    return hosts, [*notes, *warnings]
+    return hosts, [*_said(settings.base, loading), *notes, *warnings]
 
 
 def _made(settings: HostSettings, pairs: Sequence[KeyPair], clients: ClientTrust | None, loading: Loading) -> Host:
@@ -149,6 +188,18 @@ def _protocols(settings: HostSettings) -> tuple[bytes, ...]:
 def _digest(settings: HostSettings, pairs: Iterable[bytes], clients: bytes = b"") -> bytes:
     of_tls = {name: value for name, value in attrs.asdict(settings).items() if name not in _NOT_OF_TLS}
     return hashlib.sha256(repr((sorted(of_tls.items()), list(pairs), clients)).encode("utf-8")).digest()
+
+
+def _said(settings: HostSettings, loading: Loading) -> list[str]:
+    """What is to be known of settings that some hosts may share."""
+    found = []
+    if settings.profile == "old":
+        place = settings.place("profile")
+        found.append(f"{place}=old: TLS 1.0 and 1.1 are broken in parts: for clients of long ago only")
+    secret = settings.password_file
+    if secret is not None and not secret.startswith("env:"):
+        found.extend(map(one_line, advice.of_secret_file("the password", secret, loading.files.mode(secret))))
+    return found
 
 
 def _warnings(host: Host, now: datetime.datetime) -> list[str]:

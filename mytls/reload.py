@@ -141,9 +141,9 @@ class Reloader(Generic[Plan]):
         finally:
             files.forget()
             self._files = files
-        news, self._told = bool(changes or self._told), ()
-        if news or asked:
-            self._observers.tell(Reloaded(changes=tuple(changes)))
+        mended, self._told = bool(self._told), ()
+        if changes or mended or asked:
+            self._observers.tell(Reloaded(changes=tuple(changes), mended=mended))
         return True
 
     def _failed(self, lines: tuple[str, ...], asked: bool) -> None:

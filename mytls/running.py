@@ -30,6 +30,7 @@ from mytls.reload import NotNow, Reloader
 from mytls.settings import ListenerSettings, Settings
 from mytls.sockets import write_at_once
 from mytls.strings import place_of
+from mytls.tls import advice
 
 _log = Logger()
 
@@ -60,8 +61,10 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """All that an operator should know, each once."""
-        of_hosts = (each for _, loaded in self.listeners if loaded for each in loaded.warnings)
-        return tuple(dict.fromkeys((*self.warned, *of_hosts)))
+        loaded = [each for _, each in self.listeners if each is not None]
+        of_hosts = (warning for each in loaded for warning in each.warned)
+        of_chains = advice.of_chains(end for each in loaded for end in each.open_ends)
+        return tuple(dict.fromkeys((*self.warned, *of_hosts, *of_chains)))
 
 
 class _Plain(Factory):
@@ -192,6 +195,7 @@ class TLSService(Service):
         self._first = tuple(first)
         self._handlers: dict[str, IProtocolFactory] = {}
         self.plan = plan
+        self._at_start = plan.settings
         self._listening = self._starting = False
         self._trouble: CannotStart | None = None
         self._hangup: Any = None
@@ -342,7 +346,7 @@ class TLSService(Service):
                 listener.stop()
                 del running[key]
         self._listeners = running
-        found.extend(_only_at_start(self.plan.settings, plan.settings))
+        found.extend(_only_at_start(self._at_start, self.plan.settings, plan.settings))
         self.plan = plan
         self._warn(plan)
         return found
@@ -355,7 +359,7 @@ class TLSService(Service):
             if hosts is None:
                 endpoint = plain_endpoint(self._reactor, settings.endpoint)
                 return _Listener(settings.as_written(), endpoint, _Plain(handler), serves)
-            tls = tls_endpoint(self._reactor, settings, hosts, self.plan.settings.deadlines, self._observers)
+            tls = tls_endpoint(self._reactor, settings, hosts, self._at_start.deadlines, self._observers)
         except ConfigurationError as error:
             raise ConfigurationError(f"{settings.as_written()}: {error}") from None
         listener = _Listener(settings.as_written(), tls, handler, serves)
@@ -392,6 +396,7 @@ class TLSService(Service):
         return made
 
     def _new_handler(self, text: str, wrote: str, settings: Settings) -> IProtocolFactory:
+        settings = attrs.evolve(settings, deadlines=self._at_start.deadlines, limits=self._at_start.limits)
         return handler_from_string(self._reactor, text, settings, wrote=wrote)
 
     def _handler(self, said: str | None) -> IProtocolFactory:
@@ -442,10 +447,11 @@ def _handlers_of(settings: ListenerSettings, loaded: Loaded | None) -> list[tupl
     return [(host.handler, host.wrote.get("handler", "--handler")) for host in hosts]
 
 
-def _only_at_start(old: Settings, new: Settings) -> list[str]:
-    """What a reload leaves as it is, and should say so."""
+def _only_at_start(first: Settings, old: Settings, new: Settings) -> list[str]:
+    """What a reload leaves as it is, and should say so once. @param first: what the service runs with"""
     names = ("deadlines", "limits", "reload_interval", "quiet", "keylog")
-    return [f"{name.replace('_', ' ')}: needs a restart" for name in names if getattr(old, name) != getattr(new, name)]
+    changed = [name for name in names if getattr(new, name) not in (getattr(first, name), getattr(old, name))]
+    return [f"{name.replace('_', ' ')}: needs a restart" for name in changed]
 
 
 def _why(failure: Failure) -> str:

@@ -6,14 +6,29 @@ The command line, the endpoint string, the file, the error texts and the referen
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError
-from mytls.kinds import COUNT, DURATION, FOLDER, NAME, NAMES, PATH, PATHS, PORT, PROTOCOLS, TEXT, WORDS, Kind, choice
+from mytls.errors import ConfigurationError, ConfigurationErrors
+from mytls.kinds import (
+    COUNT,
+    DURATION,
+    FOLDER,
+    NAME,
+    NAMES,
+    PATH,
+    PATHS,
+    PORT,
+    PROTOCOLS,
+    TEXT,
+    VERSION,
+    WORDS,
+    Kind,
+    choice,
+)
 
 
 @attrs.frozen
@@ -41,7 +56,7 @@ class Key:
         try:
             return self.kind.of_text(written)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{self.word}: {error}") from None
+            raise ConfigurationError(f"{self.word}: {'; '.join(error.lines)}") from None
 
 
 #: The words of `ssl:` and `mytls:` endpoint strings that are Twisted's own. The order counts: a word may go without
@@ -108,7 +123,7 @@ HOST_KEYS = (
     Key(
         "min-version",
         "minVersion",
-        choice("TLSv1.2", "TLSv1.3"),
+        VERSION,
         "that of the profile",
         "The oldest TLS version.",
         '"TLSv1.2"',
@@ -116,7 +131,7 @@ HOST_KEYS = (
     Key(
         "max-version",
         "maxVersion",
-        choice("TLSv1.2", "TLSv1.3"),
+        VERSION,
         "that of the profile",
         "The newest TLS version.",
         '"TLSv1.3"',
@@ -223,6 +238,9 @@ ENDPOINT_KEYS = (
     *PLACE_KEYS,
     *(key for key in (*HOST_KEYS, *LISTENER_KEYS) if key.word not in ("certKey", "privateKey", "endpoint")),
 )
+
+#: How endpoint strings spell the keys of a host.
+_WORDS_OF_STRINGS = {key.name: key.word for key in ENDPOINT_KEYS}
 
 #: What can be kept out of the log.
 QUIET = ("connections", "handshake-failures", "health-checks", "refusals")
@@ -356,8 +374,9 @@ class HostSettings:
         if values.get("client_ca"):
             values.setdefault("client_auth", "required")
         made = cls(**{name: value for name, value in values.items() if name in fields}, wrote=wrote)
-        if served:
-            made._check()
+        troubles = [str(error) for error in made._contradictions()] if served else []
+        if troubles:
+            raise ConfigurationErrors(troubles)
         return made
 
     @property
@@ -367,21 +386,40 @@ class HostSettings:
 
     def wrong(self, key: str, value: object, trouble: str) -> ConfigurationError:
         """An error about one key. @param value: what was said, or the one of several that is wrong"""
-        return ConfigurationError(f"{self.wrote.get(key, key)}={value}: {trouble}")
+        return ConfigurationError(f"{self.place(key)}={value}: {trouble}")
 
-    def _check(self) -> None:
+    def place(self, key: str) -> str:
+        """How the user wrote a key; where nobody did, how it would be written."""
+        return self.wrote.get(key) or self.spelled(key)
+
+    def spelled(self, key: str) -> str:
+        """A key's word where the user wrote the host: in the file, or in an endpoint string that stands alone."""
+        if key in self.wrote:
+            return self.wrote[key].rpartition(": ")[2]
+        alone = "endpoint" not in self.wrote and not any(": " in each for each in self.wrote.values())
+        return _WORDS_OF_STRINGS.get(key, key) if alone and self.wrote else key
+
+    def _contradictions(self) -> Iterator[ConfigurationError]:
         if self.passes_on:
-            for key, value in (*self._of_clients(), ("certificate", self.certificate), ("ocsp", self.ocsp)):
-                if value:
-                    raise self.wrong(key, value[0], "of no use with passthrough:, which decrypts nothing")
-        if self.client_auth == "off":
+            yield from self._lost_on_the_way()
+        elif self.client_auth == "off":
             for key, value in self._of_clients():
                 if value:
-                    raise self.wrong(key, value[0], "of no use while client-auth is off; say required or optional")
+                    off = f"while {self.spelled('client-auth')} is off; say required or optional"
+                    yield self.wrong(key, value[0], f"of no use {off}")
         elif not self.client_ca:
-            raise self.wrong("client-auth", self.client_auth, "no CA to verify clients with; say client-ca")
+            trouble = f"no CA to verify clients with; say {self.spelled('client-ca')}"
+            yield self.wrong("client-auth", self.client_auth, trouble)
         if self.min_version and self.max_version and self.min_version > self.max_version:
-            raise self.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
+            yield self.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
+
+    def _lost_on_the_way(self) -> Iterator[ConfigurationError]:
+        trouble = "of no use with passthrough:, which decrypts nothing"
+        for key, value in (*self._of_clients(), ("certificate", self.certificate), ("ocsp", self.ocsp)):
+            if value:
+                yield self.wrong(key, value[0], trouble)
+        if self.client_auth != "off" and not self.client_ca:
+            yield self.wrong("client-auth", self.client_auth, trouble)
 
     def certified(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What belongs to one certificate, by the names of its keys."""
@@ -410,6 +448,21 @@ def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dic
     if HostSettings(handler=of_host.get("handler", values.get("handler"))).passes_on:
         values = {name: value for name, value in values.items() if name in ("alpn", "handler")}
     return values
+
+
+def not_kept(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> tuple[str, ...]:
+    """
+    Which keys a listener says of its clients that a host of it cannot keep, since it passes on what it cannot read.
+    A host that says itself that C{client-auth} is off means it.
+    """
+    handler = of_host.get("handler", of_listener.get("handler"))
+    if (
+        "client-auth" in of_host
+        or of_listener.get("client-auth") == "off"
+        or not HostSettings(handler=handler).passes_on
+    ):
+        return ()
+    return tuple(name for name in ("client-ca", "client-auth", "crl", "allow", "deny") if of_listener.get(name))
 
 
 def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -449,16 +502,18 @@ class ListenerSettings:
         directory = said.get("hosts")
         base = HostSettings.of(said, wrote, served=not hosts or directory is not None)
         made = cls(endpoint, base, tuple(hosts), directory, said.get("unknown-name"), wrote)
-        made._check()
+        troubles = [str(error) for error in made._contradictions()]
+        if troubles:
+            raise ConfigurationErrors(troubles)
         return made
 
-    def _check(self) -> None:
+    def _contradictions(self) -> Iterator[ConfigurationError]:
         if self.hosts and self.base.names:
-            raise self.wrong("names", self.base.names[0], "belongs in [[listener.host]]")
+            yield self.wrong("names", self.base.names[0], "belongs in [[listener.host]]")
         if self.directory is not None and not self.hosts:
             for key, value in (("names", self.base.names), *self.base.certified()):
                 if value:
-                    raise self.wrong(key, value[0], "of no use with hosts, whose folder has the certificates")
+                    yield self.wrong(key, value[0], "of no use with hosts, whose folder has the certificates")
 
     def as_written(self) -> str:
         """The place, with how the user wrote it: `--endpoint ssl:443`, or `mytls.toml:2: endpoint=ssl:443`."""

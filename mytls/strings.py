@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
-from mytls.errors import ConfigurationError, nearest
+from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
 from mytls.settings import ENDPOINT_KEYS, HOST_KEYS, LISTENER_KEYS, PLACE_KEYS, HostSettings, ListenerSettings
 
 #: The endpoint strings that mytls's own TLS serves.
@@ -62,7 +64,7 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
     keys = {key.word: key for key in known}
     for word in words:
         if word not in keys:
-            raise ConfigurationError(f"{word}= is no word of {prefix}:{nearest(word, keys)}")
+            raise ConfigurationError(f"{word}= is no word of {prefix}:{_meant(word, keys)}")
     if "" in arguments:
         raise ConfigurationError("there is nothing between two colons; a colon in a value is written \\:")
     said = dict(words)
@@ -79,6 +81,20 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
         either = "a port or over=ENDPOINT" if prefix == "mytls" else "a port"
         raise ConfigurationError(f"expected {either}, as in {prefix}:8443")
     return {keys[word].name: keys[word].value_of(written) for word, written in said.items()}
+
+
+#: What others call it, and the file does.
+_OTHER_WORDS = {
+    "key": "privateKey",
+    "cert": "certKey",
+    "ca": "clientCA",
+    **{key.name: key.word for key in ENDPOINT_KEYS if key.word != key.name},
+}
+
+
+def _meant(word: str, known: Collection[str]) -> str:
+    meant = _OTHER_WORDS.get(word.lower().replace("_", "-"))
+    return f"; did you mean {meant!r}?" if meant in known else nearest(word, known)
 
 
 def prefix_of(description: str) -> str:
@@ -117,7 +133,10 @@ def listener_from_string(description: str, handler: str | None = None) -> Listen
     @param handler: what the listener does, where the string does not say it
     @raise ConfigurationError: one line, which names the word that was wrong
     """
-    return listener(description, {} if handler is None else {"handler": handler}, {}, alone=True)
+    try:
+        return listener(description, {} if handler is None else {"handler": handler}, {}, alone=True)
+    except ConfigurationError as error:
+        raise ConfigurationError("; ".join(error.lines)) from None
 
 
 def listener(
@@ -154,7 +173,7 @@ def listener_values(
     try:
         of_string = _of_string(description, alone, folder)
     except ConfigurationError as error:
-        raise ConfigurationError(_in_string(str(error), wrote)) from None
+        raise ConfigurationErrors(_in_string(line, wrote) for line in error.lines) from None
     if of_string is None:
         _refuse_tls_keys(prefix_of(description), said, wrote)
         return dict(said), wrote
@@ -162,7 +181,9 @@ def listener_values(
         if name in said and (name != "handler" or name in wrote):
             raise ConfigurationError(f"{wrote.get(name, name)}: said in the endpoint string too")
     of_tls = {name: value for name, value in of_string.items() if name not in _WHERE}
-    words = {key.name: _in_string(key.word, wrote) for key in ENDPOINT_KEYS if key.name in of_tls}
+    words = {
+        key.name: _in_string(key.word, wrote) for key in ENDPOINT_KEYS if key.name in (of_tls if wrote else of_string)
+    }
     return {**said, **of_tls}, {**wrote, **words} if words else wrote
 
 
@@ -176,15 +197,24 @@ def _of_string(description: str, alone: bool, folder: str) -> dict[str, Any] | N
     arguments, words = split_endpoint(description)
     prefix = arguments[0].lower() if arguments else ""
     if prefix not in TLS_PREFIXES:
+        _refuse_misspelled(prefix, words)
         return None
     values = endpoint_values(prefix, arguments[1:], words)
     keyless = "hosts" not in values and "private-key" not in values
-    if alone and keyless and (prefix == "ssl" or "certificate" not in values):
+    bare = prefix == "mytls" and "certificate" not in values and os.path.exists(_SERVER_PEM[0])
+    if alone and keyless and (prefix == "ssl" or bare):
         values["private-key"] = _SERVER_PEM
     for key in ENDPOINT_KEYS:
         if key.kind.files and key.name in values:
             values[key.name] = key.kind.moved(values[key.name], folder)
     return values
+
+
+def _refuse_misspelled(prefix: str, words: Iterable[str]) -> None:
+    """Words of a certificate behind a prefix that is nearly ours: others' prefixes may have such words too."""
+    near = get_close_matches(prefix, TLS_PREFIXES, n=1)
+    if near and any(word in ("certKey", "privateKey") for word in words):
+        raise ConfigurationError(f"mytls adds no TLS to {prefix}:; did you mean {near[0]}:?")
 
 
 def _refuse_tls_keys(prefix: str, said: Mapping[str, Any], wrote: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from mytls.running import Plan
 from mytls.settings import ListenerSettings
 from mytls.tls.certificates import KeyPair
 
-_HEAD = ("LISTENER", "NAMES", "CERTIFICATE", "NOT AFTER (UTC)", "TLS", "CLIENTS", "RULES", "HANDLER")
+_HEAD = ("LISTENER", "NAMES", "CERTIFICATE", "NOT AFTER (UTC)", "TLS", "ALPN", "CLIENTS", "RULES", "HANDLER")
 #: A cell has one line or several; a row is as high as its highest cell.
 _Cell = Sequence[str]
 _NOTHING: _Cell = ("-",)
@@ -36,7 +36,17 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[_Cell, ...]]:
     where = (one_line(settings.endpoint),)
     if loaded is None:
-        yield where, _NOTHING, _NOTHING, _NOTHING, ("none",), _NOTHING, _NOTHING, _handler(settings.base.handler)
+        yield (
+            where,
+            _NOTHING,
+            _NOTHING,
+            _NOTHING,
+            ("none",),
+            _NOTHING,
+            _NOTHING,
+            _NOTHING,
+            _handler(settings.base.handler),
+        )
         return
     for host in loaded.hosts.all:
         yield (
@@ -45,12 +55,13 @@ def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[_
             [_file(pair) for pair in host.pairs] or _NOTHING,
             [f"{pair.certificate.not_valid_after_utc:%Y-%m-%d %H:%M}" for pair in host.pairs] or _NOTHING,
             (host.settings.profile if host.maker is not None else "passed on",),
+            [one_line(each) for each in host.settings.alpn] or _NOTHING,
             (host.settings.client_auth,),
             _NOTHING if host.access is None else [one_line(rule) for rule in host.access.rules] or ("nobody enters",),
             _handler(host.settings.handler),
         )
     if loaded.hosts.unknown is None:
-        yield where, ("any other name",), *(_NOTHING,) * 5, ("refused",)
+        yield where, ("any other name",), *(_NOTHING,) * 6, ("refused",)
 
 
 def _names(host: Host, hosts: Hosts) -> _Cell:

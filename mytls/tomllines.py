@@ -39,7 +39,9 @@ def parsed(name: str, content: bytes) -> tuple[str, dict[str, Any]]:
         trouble, line = "nested too deeply", 1
     except ValueError as error:  # besides what is no TOML, a number of too many digits
         trouble = str(error)
-        at = re.search(r"\(at line ([0-9]+), column [0-9]+\)$", trouble)
+        if trouble.startswith("Unescaped '\\'"):
+            trouble += "; write the endpoint string in single quotes"
+        at = re.search(r"\(at line ([0-9]+), column [0-9]+\)", trouble)
         line = int(at[1]) if at else text.rstrip().count("\n") + 1
     raise ConfigurationErrors([f"{name}:{line}: not TOML: {trouble}"])
 

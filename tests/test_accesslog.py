@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.accesslog import CLASSES, AccessLog
-from mytls.errors import Cause, ConfigurationError
+from mytls.errors import Cause, ConfigurationError, visible
 from mytls.events import (
     Accepted,
     Closed,
@@ -119,6 +120,24 @@ class AccessLogTests(SynchronousTestCase):
         )
         self.assertIn(r"\x0a", self.line(ReloadFailed(lines=("a\nb.pem: cut off",))))
 
+    def test_mended(self) -> None:
+        """After one that failed, one that changes nothing says that all is well."""
+        self.assertEqual(self.line(Reloaded(changes=(), mended=True)), "reloaded: all is well again")
+
+    def test_escaped_once(self) -> None:
+        """What quotes a stranger, and is escaped already, is not escaped again."""
+        self.assertIn(r": CN=Test\x20CA \x0a", self.line(failed(detail="CN=" + visible("Test CA") + r" \x0a")))
+
+    def test_level(self) -> None:
+        """A reload that has failed is a warning; all else is information."""
+        events: list[Any] = []
+        append: Any = events.append
+        globalLogPublisher.addObserver(append)
+        self.addCleanup(globalLogPublisher.removeObserver, append)
+        for event in (ReloadFailed(lines=("x",)), Reloaded(changes=()), failed()):
+            AccessLog()(event)
+        self.assertEqual([each["log_level"].name for each in events], ["warn", "info", "info"])
+
     def test_many_changes(self) -> None:
         """Of thousands of changes the line has the first twenty, and how many more there are."""
         line = self.line(Reloaded(changes=tuple(f"{number}.example is new" for number in range(1000))))
@@ -148,7 +167,7 @@ class AccessLogTests(SynchronousTestCase):
             closed(peer(), cause=Cause.EOF, detail=NASTY),
             Refused(**WHERE, cause=Cause.RATE, detail=NASTY),
         ):
-            self.assertIn(r"a b\x22c\x5cd\x0d\x0ae\x1b[31m{log_source}%s\u{2028}cause=clean", self.line(event))
+            self.assertIn(r"a b\x22c\d\x0d\x0ae\x1b[31m{log_source}%s\u{2028}cause=clean", self.line(event))
 
     def test_nasty_addresses(self) -> None:
         """A client on a UNIX socket chooses its own path, and it too is one word."""

@@ -25,6 +25,7 @@ from mytls.settings import (
     ListenerSettings,
     Settings,
 )
+from mytls.tls.profiles import profile_of
 from tests.files import folder
 from tests.test_tomllines import calls
 
@@ -118,6 +119,7 @@ class GoodTests(FileTests):
             '[[listener.host]]\nnames = ["API.example", "*.api.example"]\ncertificate = ["a.pem", "b.pem"]\n'
             '[[listener.host]]\nnames = "b.example"\ncertificate = "b.pem"\nprofile = "old"\nclient-auth = "off"\n'
             '[[listener.host]]\nnames = ["c.example"]\nhandler = "passthrough:tcp:127.0.0.1:9443"\n'
+            'client-auth = "off"\n'
         )
         clients = {"client_auth": "required", "client_ca": self.at("ca.pem"), "allow": ("all",)}
         self.assertEqual(
@@ -230,6 +232,71 @@ class KeyErrorTests(FileTests):
                 "8: zzzz: no such key",
             ],
         )
+
+    def test_words_of_others(self) -> None:
+        """What other programs call it."""
+        self.assertEqual(
+            self.errors(PLAIN + 'key = "x"\ncert = "x"\nca = "x"\n'),
+            [
+                "5: key: no such key; did you mean 'private-key'?",
+                "6: cert: no such key; did you mean 'certificate'?",
+                "7: ca: no such key; did you mean 'client-ca'?",
+            ],
+        )
+
+    def test_rules_are_not_lost(self) -> None:
+        """A host that is passed on cannot keep its listener's rules for clients, and has to say that it means it."""
+        trouble = "handler: passthrough: decrypts nothing, so the listener's {} cannot be kept; "
+        trouble += 'say client-auth = "off" for this host'
+        raw = '[[listener.host]]\nnames = ["raw"]\n'
+        for said, words in (
+            ('client-ca = "ca.pem"\n', "client-ca"),
+            ('client-auth = "required"\n', "client-auth"),
+            ('client-ca = "ca.pem"\ncrl = "x.crl"\nallow = "all"\ndeny = "cn=x"\n', "client-ca, crl, allow, deny"),
+        ):
+            head = PLAIN + said
+            line = head.count("\n") + 3
+            own = raw + 'handler = "passthrough:tcp:a:1"\n'
+            self.assertEqual(self.errors(head + own), [f"{line}: {trouble.format(words)}"])
+            self.assertEqual(self.only(head + own + 'client-auth = "off"\n').hosts[0].client_auth, "off")
+            of_listener = head.replace('"echo"', '"passthrough:tcp:a:1"') + raw
+            self.assertEqual(self.errors(of_listener), [f"{line - 2}: {trouble.format(words)}"])
+        in_string = PLAIN.replace("8443", "8443:clientCA=ca.pem") + raw + 'handler = "passthrough:tcp:a:1"\n'
+        self.assertEqual(self.errors(in_string), [f"7: {trouble.format('clientCA')}"])
+        nobody = PLAIN + 'client-auth = "off"\n' + raw + 'handler = "passthrough:tcp:a:1"\n'
+        self.assertEqual(self.only(nobody).hosts[0].names, ("raw",))
+
+    def test_each_of_a_list(self) -> None:
+        """Each wrong entry is told, and a wrong name does not hide what else is wrong with the host."""
+        host = '[[listener.host]]\nnames = ["a b", "ok", "c d"]\nallow = "all"\nmin-version = "TLSv1.1"\n'
+        wrong_name = "is no host name; expected one such as api.example or *.api.example"
+        self.assertEqual(
+            self.errors(PLAIN.replace('handler = "echo"\n', "") + host.replace('min-version = "TLSv1.1"\n', "")),
+            [
+                f"5: names: 'a b' {wrong_name}",
+                f"5: names: 'c d' {wrong_name}",
+                "6: allow=all: of no use while client-auth is off; say required or optional",
+            ],
+        )
+        self.assertEqual(
+            self.errors(PLAIN + host)[-1],
+            "8: min-version: 'TLSv1.1' is not known here; expected one of: TLSv1.2, TLSv1.3; "
+            'older ones come with profile = "old"',
+        )
+        nobody = PLAIN.replace('handler = "echo"\n', "") + '[[listener.host]]\nnames = "a b"\n'
+        self.assertIn("handler: missing", "".join(self.errors(nobody)))
+
+    def test_method_of_twisted(self) -> None:
+        """An `ssl:` string keeps its sslmethod in a file; beside another profile it is refused."""
+        text = PLAIN.replace("mytls:8443", "ssl:8443:sslmethod=TLSv1_2_METHOD")
+        self.assertEqual(profile_of(self.only(text).base).max_version, "TLSv1.2")
+        other = self.only(text + 'profile = "old"\n').base
+        self.assertIn("it does not go with profile", str(self.assertRaises(ConfigurationError, profile_of, other)))
+
+    def test_backslash(self) -> None:
+        """An endpoint string with a backslash in double quotes is no TOML."""
+        (line,) = self.errors(PLAIN.replace("mytls:8443", r"mytls:8443:interface=\:\:"))
+        self.assertRegex(line, r"^2: not TOML: Unescaped .*line 2, .*\); write the endpoint string in single quotes$")
 
     def test_unknown_key_of_a_small_table(self) -> None:
         """Where none is near, all are told."""

@@ -211,8 +211,19 @@ class ConfTests(SynchronousTestCase):
         return service
 
     def test_the_tac_is_an_application(self) -> None:
+        self.patch(sys, "path", sys.path[:])
         self.patch(os, "environ", {**os.environ, "MYTLS_ENDPOINT": self.endpoint, "MYTLS_HANDLER": "discard"})
         self.assertFalse(self.service_in(TOP / "conf" / "mytls.tac").running)
+
+    def test_the_tac_finds_a_handler_in_the_working_folder(self) -> None:
+        self.patch(sys, "path", sys.path[:])
+        self.addCleanup(sys.modules.pop, "beside_the_tac", None)
+        self.addCleanup(os.chdir, os.getcwd())
+        (self.folder / "beside_the_tac.py").write_text("def answer(connstream, data): ...\n", encoding="utf-8")
+        os.chdir(self.folder)
+        handler = "call:beside_the_tac:answer"
+        self.patch(os, "environ", {**os.environ, "MYTLS_ENDPOINT": self.endpoint, "MYTLS_HANDLER": handler})
+        self.service_in(TOP / "conf" / "mytls.tac")
 
     def test_the_application_of_the_readme_loads(self) -> None:
         (source,) = [block for block in blocks(README, "python") if "mytls.service(" in block]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +145,77 @@ class WhoAnswersTests(LoadingTests):
         for name, line in zip(("one.pem", "two.pem"), error.lines, strict=True):
             self.assertIn(f"certificate={name}: no such file", line)
 
+    def test_all_errors_of_a_host(self) -> None:
+        """Whatever is wrong with one host is told at once."""
+        wrong = HostSettings(
+            names=("a",),
+            certificate=("none.pem",),
+            client_auth="required",
+            client_ca=("no-ca.pem",),
+            ciphers=("NO",),
+            ciphersuites=("NEIN",),
+            groups=("non",),
+            allow=("cn", "zz=1"),
+            deny=("ip=x",),
+        )
+        error = self.assertRaises(ConfigurationError, self.load, wrong)
+        self.assertEqual(
+            [line.partition(":")[0] for line in error.lines],
+            [
+                "client-ca=no-ca.pem",
+                "certificate=none.pem",
+                "ciphers=NO",
+                "ciphersuites=NEIN",
+                "groups=non",
+                "allow=cn",
+                "allow=zz=1",
+                "deny=ip=x",
+            ],
+        )
+        (self.folder / "empty").mkdir()
+        of_folder = HostSettings(groups=("non",), client_auth="required", client_ca=("no-ca.pem",))
+        error = self.assertRaises(ConfigurationError, self.load, base=of_folder, directory=self.path("empty"))
+        self.assertEqual([line.partition(":")[0] for line in error.lines], ["client-ca=no-ca.pem", "groups=non"])
+
 
 class WarningTests(LoadingTests):
     """What an operator should know."""
+
+    def test_old_profile(self) -> None:
+        """TLS 1.0 is for those who cannot do without."""
+        wrote = {"profile": "m.toml:3: profile"}
+        (warning,) = self.load(self.host("a.pem", "a.example", profile="old", wrote=wrote)).warnings
+        self.assertEqual(
+            warning, "m.toml:3: profile=old: TLS 1.0 and 1.1 are broken in parts: for clients of long ago only"
+        )
+
+    def test_readable_password(self) -> None:
+        """A password that everybody may read protects nothing; one of the environment is in no file."""
+        secret = Path(self.path("secret"))
+        secret.write_bytes(b"secret\n")
+        host = self.host("a.pem", "a.example", password_file=str(secret))
+        for mode, expected in (
+            (0o640, ()),
+            (0o644, (f"every user of this machine may read the password: chmod o-r {secret}",)),
+        ):
+            secret.chmod(mode)
+            self.assertEqual(self.load(host).warnings, expected)
+        self.patch(os, "environ", {**os.environ, "SECRET": "x"})
+        self.assertEqual(self.load(attrs.evolve(host, password_file="env:SECRET")).warnings, ())
+
+    def test_chains(self) -> None:
+        """Chains that lack the same intermediate are one warning."""
+        middle = self.ca.create_child_ca()
+        hosts = []
+        for name in ("a.example", "b.example"):
+            issued = middle.issue_cert(name)
+            path = Path(self.path(f"{name}.pem"))
+            path.write_bytes(issued.private_key_pem.bytes() + issued.cert_chain_pems[0].bytes())
+            path.chmod(0o600)
+            hosts.append(HostSettings(names=(name,), certificate=(str(path),)))
+        (warning,) = self.load(*hosts).warnings
+        files = ", ".join(each.certificate[0] for each in hosts)
+        self.assertTrue(warning.startswith(f"{files}: the issuer "), warning)
 
     def test_nothing(self) -> None:
         """A host that is as it should be gives no cause."""
@@ -260,7 +329,15 @@ class AgainTests(LoadingTests):
         self.assertEqual(told(one, other), [])
         self.assertEqual(told(one), ["1:443: host b.example is gone"])
         self.assertEqual(told(attrs.evolve(one, handler="discard"), other), ["a.example: handler echo -> discard"])
-        self.assertEqual(told(attrs.evolve(one, profile="modern"), other), ["a.example: other settings or client CAs"])
+        ca = (self.path("ca.pem"),)
+        with_clients = attrs.evolve(one, profile="modern", client_auth="optional", client_ca=ca)
+        self.assertEqual(told(with_clients, other), ["a.example: other profile, client-auth, client-ca"])
+        self.assertEqual(told(attrs.evolve(one, deny=("cn=x",)), other), ["a.example: other deny"])
+        first = self.load(with_clients)
+        trustme.CA().cert_pem.write_to_path(self.path("ca.pem"))
+        self.assertEqual(
+            changes("1:443", first.hosts, self.load(with_clients).hosts), ["a.example: other client-ca or crl files"]
+        )
         self.assertEqual(told(one, other, unknown_name="b.example"), ["1:443: unknown names: refused, now b.example"])
         serial = before.hosts.all[0].pairs[0].certificate.serial_number
         self.issue("a.pem", "a.example")

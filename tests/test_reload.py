@@ -145,7 +145,7 @@ class TimerTests(ReloaderTests):
         self.build = lambda files: files.version
         self.disk.version = 3
         self.clock.pump([10.0] * 2)
-        self.assertEqual(self.events[1:], [Reloaded(changes=("version 3",))])
+        self.assertEqual(self.events[1:], [Reloaded(changes=("version 3",), mended=True)])
         self.build = lambda files: self.broken()
         self.disk.version = 4
         self.clock.pump([10.0] * 2)
@@ -174,7 +174,7 @@ class TimerTests(ReloaderTests):
         self.build = lambda files: files.version
         self.disk.version = 2
         self.clock.pump([10.0] * 3)
-        self.assertEqual(self.events, [ReloadFailed(lines=("a.pem: cut off",)), Reloaded(changes=())])
+        self.assertEqual(self.events, [ReloadFailed(lines=("a.pem: cut off",)), Reloaded(changes=(), mended=True)])
 
     def test_not_now(self) -> None:
         """What cannot be had yet is tried again at each look, told once, until it can be had."""
@@ -187,7 +187,7 @@ class TimerTests(ReloaderTests):
         self.assertEqual(self.served, [1])
         self.assertEqual(
             self.events,
-            [ReloadFailed(lines=("port 8443: address already in use",)), Reloaded(changes=("version 1",))],
+            [ReloadFailed(lines=("port 8443: address already in use",)), Reloaded(changes=("version 1",), mended=True)],
         )
 
     def test_bug(self) -> None:

@@ -381,6 +381,24 @@ class OnlyAtStartTests(RunningTests):
         self.assertEqual(event.changes, ("deadlines: needs a restart",))
         self.assertEqual(self.reactor.listening[1].handshake.seconds, 10)
 
+    def test_new_listener(self) -> None:
+        """A listener that comes later has the deadlines of the start, as the others."""
+        self.of_file(A)
+        more = '[deadlines]\nhandshake = "3s"\n'
+        for listeners in ((A,), (A, B)):
+            self.write(*listeners, more=more)
+            self.reactor.pump([10.0])
+        self.assertEqual(self.reactor.listening[2].handshake.seconds, 10)
+
+    def test_back_again(self) -> None:
+        """What is said again as it was at the start needs no restart, nor is it told twice."""
+        self.of_file(A)
+        for more in ('[deadlines]\nhandshake = "3s"\n', '[deadlines]\nhandshake = "3s"\n# the same\n', ""):
+            self.write(A, more=more)
+            self.reactor.pump([10.0])
+        told = [change for each in self.events if isinstance(each, Reloaded) for change in each.changes]
+        self.assertEqual(told, ["deadlines: needs a restart"])
+
     def test_keylog(self) -> None:
         """The key log has every connection's secrets, is its owner's alone, and each start warns of it."""
         seen = log_lines(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -21,6 +22,7 @@ from mytls.strings import (
     prefix_of,
     split_endpoint,
 )
+from tests.files import folder
 
 
 class SplitTests(SynchronousTestCase):
@@ -121,6 +123,12 @@ class ValueTests(SynchronousTestCase):
         self.refused("ssl", ("1",), {"certkey": "k"}, "certkey= is no word of ssl:; did you mean 'certKey'?")
         self.refused("mytls", ("1",), {"clientCa": "k"}, "clientCa= is no word of mytls:; did you mean 'clientCA'?")
         self.refused("mytls", ("1",), {"zz": ""}, "zz= is no word of mytls:")
+        for word, meant in (
+            ("certificate", "certKey"), ("cert", "certKey"), ("private-key", "privateKey"), ("key", "privateKey"),
+            ("client-ca", "clientCA"), ("ca", "clientCA"), ("min_version", "minVersion"),
+        ):  # fmt: skip
+            self.refused("mytls", ("1",), {word: "k"}, f"{word}= is no word of mytls:; did you mean {meant!r}?")
+        self.refused("ssl", ("1",), {"cert": "k"}, "cert= is no word of ssl:; did you mean 'certKey'?")
         with self.assertRaisesRegex(
             ConfigurationError, "^zz= is no word of ssl:; expected one of: port, .*Parameters$"
         ):
@@ -220,12 +228,22 @@ class ListenerTests(SynchronousTestCase):
         for string, key, certificate in (
             ("ssl:1", ("server.pem",), ()),
             ("ssl:1:certKey=c.pem", ("server.pem",), ("c.pem",)),
-            ("mytls:1", ("server.pem",), ()),
+            ("mytls:1", (), ()),
             ("mytls:1:certKey=c.pem", (), ("c.pem",)),
             ("mytls:1:hosts=folder", (), ()),
         ):
             base = listener_from_string(string).base
             self.assertEqual((base.private_key, base.certificate), (key, certificate), string)
+
+    def test_server_pem_of_mytls(self) -> None:
+        """`mytls:` looks for it where it is; if not, certKey is what is missing."""
+        self.assertEqual(listener_from_string("mytls:1").base.place("certificate"), "certKey")
+        where = folder(self)
+        (where / "server.pem").touch()
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(where)
+        self.assertEqual(listener_from_string("mytls:1").base.private_key, ("server.pem",))
 
     def test_not_alone(self) -> None:
         """Beside a file nothing is looked for that nobody has named."""
@@ -268,6 +286,25 @@ class ListenerTests(SynchronousTestCase):
             {},
             wrote,
         )
+
+    def test_words_of_a_string_alone(self) -> None:
+        """What is told of a string has the spelling of strings, also of words that are not there."""
+        for string, line in (
+            ("mytls:1:clientAuth=required", "clientAuth=required: no CA to verify clients with; say clientCA"),
+            ("mytls:1:allow=all", "allow=all: of no use while clientAuth is off; say required or optional"),
+            (
+                "mytls:1:clientAuth=required:handler=passthrough\\:tcp\\:a\\:1",
+                "clientAuth=required: of no use with passthrough:, which decrypts nothing",
+            ),
+            ("tls:1:certKey=a.pem", "mytls adds no TLS to tls:; did you mean mytls:?"),
+        ):
+            self.refused(line, string, {}, {}, alone=True)
+
+    def test_several_errors(self) -> None:
+        """What is wrong with a string alone is one line, behind which whoever has the string may stand it."""
+        error = self.assertRaises(ConfigurationError, listener_from_string, "mytls:1:allow=all:deny=all")
+        self.assertRegex(str(error), "^allow=all: of no use [ -~]*; deny=all: of no use [ -~]*$")
+        self.assertNotIn("x0a", str(error))
 
     def test_how_it_was_written(self) -> None:
         """Later errors name the word of the string, or the key beside it."""

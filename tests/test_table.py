@@ -37,6 +37,7 @@ class TableTests(SynchronousTestCase):
             certificate=(self.chain,),
             private_key=(self.key,),
             profile="modern",
+            alpn=("h2", "http/1.1"),
             client_auth="required",
             client_ca=(self.chain,),
             allow=("cn=a b", "dns=x.example"),
@@ -44,12 +45,14 @@ class TableTests(SynchronousTestCase):
             handler="echo",
         )
         lines = self.lines(ListenerSettings("mytls:1", hosts=(host,)))
-        self.assertEqual(lines[0], "LISTENER NAMES CERTIFICATE NOT AFTER (UTC) TLS CLIENTS RULES HANDLER")
+        self.assertEqual(lines[0], "LISTENER NAMES CERTIFICATE NOT AFTER (UTC) TLS ALPN CLIENTS RULES HANDLER")
         self.assertRegex(
-            lines[1], r"^mytls:1 localhost \S+localhost\.pem \d{4}-\d\d-\d\d 00:00 modern required allow cn=a b echo$"
+            lines[1],
+            r"^mytls:1 localhost \S+localhost\.pem \d{4}-\d\d-\d\d 00:00 modern h2 required allow cn=a b echo$",
         )
         self.assertEqual(
-            lines[2:5], ["a.example allow dns=x.example", "deny serial=0A", "mytls:1 any other name - - - - - refused"]
+            lines[2:5],
+            ["a.example http/1.1 allow dns=x.example", "deny serial=0A", "mytls:1 any other name - - - - - - refused"],
         )
 
     def test_others(self) -> None:
@@ -61,11 +64,11 @@ class TableTests(SynchronousTestCase):
             ListenerSettings("mytls:2", hosts=(passed,), unknown_name="raw.example"),
             ListenerSettings("tcp:3", HostSettings(handler="echo")),
         )
-        self.assertRegex(lines[1], r"^mytls:1 localhost \S+ \S+ 00:00 intermediate off - discard$")
+        self.assertRegex(lines[1], r"^mytls:1 localhost \S+ \S+ 00:00 intermediate - off - discard$")
         self.assertEqual(lines[2], "and any other")
-        self.assertEqual(lines[3], "mytls:2 raw.example - - passed on off - passthrough:tcp:localhost:1")
+        self.assertEqual(lines[3], "mytls:2 raw.example - - passed on - off - passthrough:tcp:localhost:1")
         self.assertEqual(lines[4], "and any other")
-        self.assertEqual(lines[5], "tcp:3 - - - none - - echo")
+        self.assertEqual(lines[5], "tcp:3 - - - none - - - echo")
         self.assertEqual(lines[-1], "warning: something\\x0ato know")
 
     def test_nobody(self) -> None:
@@ -73,4 +76,4 @@ class TableTests(SynchronousTestCase):
         host = HostSettings(
             certificate=(self.chain,), private_key=(self.key,), client_auth="required", client_ca=(self.chain,)
         )
-        self.assertIn("required nobody enters", self.lines(ListenerSettings("mytls:1", host))[1])
+        self.assertIn("- required nobody enters", self.lines(ListenerSettings("mytls:1", host))[1])

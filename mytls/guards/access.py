@@ -26,7 +26,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from mytls.errors import ConfigurationError, nearest, one_line, visible
+from mytls.errors import ConfigurationError, ConfigurationErrors, nearest, one_line, visible
 from mytls.names import asked_name, host_name, parent
 from mytls.settings import HostSettings
 
@@ -118,7 +118,12 @@ class Access:
     @classmethod
     def of_host(cls, settings: HostSettings) -> Access:
         """The same from settings, whose errors say where the user wrote it."""
-        return cls(_rules(settings, "allow", settings.allow), _rules(settings, "deny", settings.deny))
+        troubles: list[str] = []
+        allow = _rules(settings, "allow", settings.allow, troubles)
+        deny = _rules(settings, "deny", settings.deny, troubles)
+        if troubles:
+            raise ConfigurationErrors(troubles)
+        return cls(allow, deny)
 
     def refusal(self, certificate: x509.Certificate) -> str | None:
         """Why this certificate may not enter, in a few words for the log; None where it may."""
@@ -146,13 +151,14 @@ class Access:
         return ", ".join(self.rules) or "nobody"
 
 
-def _rules(settings: HostSettings, key: str, written: tuple[str, ...]) -> tuple[Rule, ...]:
+def _rules(settings: HostSettings, key: str, written: tuple[str, ...], troubles: list[str]) -> tuple[Rule, ...]:
+    """@param troubles: takes a line for each that is wrong"""
     rules = []
     for each in written:
         try:
             rules.append(Rule.of(each))
         except ConfigurationError as error:
-            raise settings.wrong(key, each, str(error)) from None
+            troubles.append(str(settings.wrong(key, each, str(error))))
     return tuple(rules)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -12,9 +12,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import AuthorityInformationAccessOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from mytls.errors import visible
+from mytls.errors import one_line, visible
 from mytls.tls.chains import is_authority
 from mytls.tls.contents import shown
 from mytls.tls.ssldict import as_ssl_dict
@@ -23,6 +23,8 @@ _SOON = datetime.timedelta(days=30)
 #: Bits; what NIST SP 800-57 part 1 (table 2) counts as 112 bits of strength.
 _LEAST_RSA = 2048
 _LEAST_EC = 224
+#: How many files a sentence lists.
+_SHOWN = 3
 
 
 def of_dates(certificate: x509.Certificate, now: datetime.datetime) -> Iterator[str]:
@@ -36,20 +38,29 @@ def of_dates(certificate: x509.Certificate, now: datetime.datetime) -> Iterator[
         yield f"the certificate expires {_in_days((end - now).days)}, on {end:%Y-%m-%d}: renew it"
 
 
-def of_chain(top: x509.Certificate, source: str) -> Iterator[str]:
+def of_chains(ends: Iterable[tuple[x509.Certificate, str]]) -> Iterator[str]:
     """
-    The chain lacks its intermediate. The issuer of a CA's certificate is taken for the root, which need not be sent,
-    unless it says where it is to be had, as those of public CAs do.
+    Chains lack their intermediate: a sentence for each issuer. The issuer of a CA's certificate is taken for the root,
+    which need not be sent, unless it says where it is to be had, as those of public CAs do.
 
-    @param top: the end of the chain, whose issuer is not at hand
-    @param source: the file that the issuer belongs in
+    @param ends: the end of each chain, whose issuer is not at hand, and the file that the issuer belongs in
     """
-    place = _issuer_is_at(top)
-    if (place or not is_authority(top)) and as_ssl_dict(top)["issuer"] not in system_roots():
-        yield (
-            f"the chain ends with {shown(top.subject)}, issued by {shown(top.issuer)}, which is not sent: if that is "
-            f"an intermediate, append its certificate to {source}{f' ({visible(place)})' if place else ''}"
+    lacking: dict[tuple[str, str | None], dict[str, None]] = {}
+    for top, source in ends:
+        place = _issuer_is_at(top)
+        if (place or not is_authority(top)) and as_ssl_dict(top)["issuer"] not in system_roots():
+            lacking.setdefault((shown(top.issuer), place), {})[source] = None
+    for (issuer, place), sources in lacking.items():
+        where = f" ({visible(place)})" if place else ""
+        yield one_line(
+            f"{_listed([*sources])}: the issuer {issuer} is not sent: if it is an intermediate, append its "
+            f"certificate{where}"
         )
+
+
+def _listed(files: Sequence[str]) -> str:
+    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return ", ".join(files[:_SHOWN]) + more
 
 
 def of_strength(certificate: x509.Certificate) -> Iterator[str]:
@@ -67,10 +78,20 @@ def of_strength(certificate: x509.Certificate) -> Iterator[str]:
         yield f"the certificate is signed with {signed_with.name.upper()}, which clients refuse: renew it"
 
 
-def of_key_file(path: str, mode: int) -> Iterator[str]:
-    """Others on this machine may read the key. @param mode: permission bits"""
+def of_purpose(certificate: x509.Certificate) -> Iterator[str]:
+    """It is for something else (RFC 5280 section 4.2.1.12); without the extension it is for all."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return
+    if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {*usage}:
+        yield "the certificate is not for servers, so clients refuse it: get one with the extended key usage serverAuth"
+
+
+def of_secret_file(what: str, path: str, mode: int) -> Iterator[str]:
+    """Others on this machine may read it. @param what: is in it @param mode: permission bits"""
     if mode & 0o004:
-        yield f"every user of this machine may read the private key: chmod o-r {path}"
+        yield f"every user of this machine may read {what}: chmod o-r {path}"
 
 
 @cache

@@ -65,8 +65,7 @@ class KeyPair:
         The server names that it is for, in the spelling of L{mytls.names}: the dNSNames, or the common name where there
         is none (RFC 9525 section 6.3 knows dNSNames alone, old private CAs do not).
         """
-        names = _alternative_names(self.certificate)
-        written = [] if names is None else names.get_values_for_type(x509.DNSName)
+        written = _dns_names(self.certificate)
         common = self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return tuple(dict.fromkeys(_spelled(written or [str(each.value) for each in common])))
 
@@ -83,11 +82,11 @@ class KeyPair:
     def warnings(self, now: datetime.datetime) -> tuple[str, ...]:
         """What an operator should do about it, a sentence each."""
         found = [*advice.of_dates(self.certificate, now)]
-        if self.open_end is not None:
-            found += advice.of_chain(self.open_end, self.source)
-        found += advice.of_strength(self.certificate)
+        found += [*advice.of_purpose(self.certificate), *advice.of_strength(self.certificate)]
         if not self.names and not _addresses(self.certificate):
             found.append("the certificate has no name that a client could ask for: make one with a dNSName")
+        elif not _dns_names(self.certificate) and not _addresses(self.certificate):
+            found.append("the certificate's name is in its CN, and clients look at subjectAltName alone: renew it")
         return (*map(one_line, found), *map(one_line, self.notes))
 
 
@@ -159,7 +158,7 @@ def made(
     for (fit, path, sent), staple in zip(own, answers, strict=True):
         top = path[-1] if path else fit.certificate
         known = self_signed(top) or anchors.issuers(top)
-        notes = (*advice.of_key_file(fit.key_path, files.mode(fit.key_path)), *staple.notes)
+        notes = (*advice.of_secret_file("the private key", fit.key_path, files.mode(fit.key_path)), *staple.notes)
         pairs.append(
             KeyPair(fit.key, fit.certificate, sent, fit.paths[0], staple.response, None if known else top, notes)
         )
@@ -173,7 +172,7 @@ def _all_parts(settings: HostSettings, files: Files) -> list[Parts]:
     keys = settings.private_key or settings.certificate
     if not certificates:
         raise ConfigurationError(
-            f"{settings.wrote.get('certificate', 'certificate')}: missing; say the certificate's file"
+            f"{settings.place('certificate')}: missing; expected the file with the certificate and its chain"
         )
     found = []
     for path in dict.fromkeys((*certificates, *keys)):
@@ -204,7 +203,13 @@ def _refuse_empty(
         ]
         if empty and (both or len(empty) == len(paths)):
             word = word if both else _word(settings, empty[0])
-            raise settings.wrong(word, empty[0], f"there is no {what} in it; expected PEM or PKCS#12")
+            forgotten = what == "private key" and not settings.private_key and any(each.certificates for each in found)
+            expected = f"say {settings.spelled('private-key')}, or put the key into this file"
+            raise settings.wrong(
+                word,
+                empty[0],
+                f"there is no {what} in it; {expected if forgotten else 'expected PEM or PKCS#12'}",
+            )
     for parts in found:
         if not parts.keys and not parts.certificates:
             word = _word(settings, parts.path)
@@ -214,7 +219,7 @@ def _refuse_empty(
 def _refuse_unfit_keys(settings: HostSettings, found: Iterable[Parts], own: Iterable[Fit]) -> None:
     fitting = {spki(fit.key.public_key()) for fit in own}
     word = "certificate" if settings.certificate else "private-key"
-    place = f"{settings.wrote.get(word, word)}={', '.join(settings.certificate or settings.private_key)}"
+    place = f"{settings.place(word)}={', '.join(settings.certificate or settings.private_key)}"
     for parts in found:
         if any(spki(key.public_key()) not in fitting for key in parts.keys):
             word = "private-key" if parts.path in settings.private_key else "certificate"
@@ -244,9 +249,8 @@ def _refuse_keyless(
         for each in parts.certificates:
             if each not in used and not is_authority(each):
                 word = _word(settings, parts.path)
-                raise settings.wrong(
-                    word, parts.path, f"no private key fits {_described(each)}; add its key to private-key"
-                )
+                add = f"add its key to {settings.spelled('private-key')}"
+                raise settings.wrong(word, parts.path, f"no private key fits {_described(each)}; {add}")
 
 
 def _rest(
@@ -286,6 +290,11 @@ def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternative
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return None
+
+
+def _dns_names(certificate: x509.Certificate) -> list[str]:
+    names = _alternative_names(certificate)
+    return [] if names is None else names.get_values_for_type(x509.DNSName)
 
 
 def _addresses(certificate: x509.Certificate) -> bool:

@@ -94,8 +94,8 @@ def kind_of(key: PrivateKey) -> str:
 
 
 def shown(name: x509.Name) -> str:
-    """A certificate's name as a line may have it (RFC 4514)."""
-    return visible(name.rfc4514_string()) or "(no name)"
+    """A name in a certificate of our own as a line may have it (RFC 4514)."""
+    return visible(name.rfc4514_string()).replace("\\x20", " ") or "(no name)"
 
 
 def in_short(error: Exception) -> str:

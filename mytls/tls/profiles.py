@@ -15,7 +15,7 @@ so each name of a user's is looked at here; a name of a profile's that this Open
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL
 
-from mytls.errors import nearest
+from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
 from mytls.settings import HostSettings
 
 
@@ -117,19 +117,27 @@ def profile_of(settings: HostSettings, keys: Iterable[PrivateKeyTypes] = ()) -> 
     @param keys: the host's private keys, where suites have to fit one of them
     @raise ConfigurationError: a name that is none, or settings with which some version could not be served
     """
+    _raise_all(
+        each for check in (_wrong_method, _wrong_ciphers, _wrong_suites, _wrong_groups) for each in check(settings)
+    )
     named = PROFILES[settings.profile]
-    of_method = _of_method(settings)
+    of_method = METHODS[settings.sslmethod] if settings.sslmethod else None
     chosen = attrs.evolve(
         named,
         min_version=settings.min_version or named.min_version,
         max_version=settings.max_version or of_method or named.max_version,
-        ciphers=_ciphers(settings) or (*named.ciphers, *_dhe(settings, named)),
-        ciphersuites=_ciphersuites(settings) or named.ciphersuites,
-        groups=_groups(settings) or (*named.groups, *(_FFDHE if settings.dh_parameters else ())),
+        ciphers=settings.ciphers or (*named.ciphers, *_dhe(settings, named)),
+        ciphersuites=settings.ciphersuites or named.ciphersuites,
+        groups=settings.groups or (*named.groups, *(_FFDHE if settings.dh_parameters else ())),
     )
-    _check_versions(settings, chosen)
-    _check_use(settings, chosen, tuple(keys))
+    _raise_all((*_unserved(settings, chosen), *_unused(settings, chosen, tuple(keys))))
     return chosen
+
+
+def _raise_all(troubles: Iterable[ConfigurationError]) -> None:
+    lines = [str(each) for each in troubles]
+    if lines:
+        raise ConfigurationErrors(lines)
 
 
 def apply_to(context: SSL.Context, profile: Profile, level: int | None = None) -> None:
@@ -155,56 +163,56 @@ def has_curve(key: PrivateKeyTypes) -> bool:
 # --- versions
 
 
-def _of_method(settings: HostSettings) -> str | None:
-    """The newest version that C{sslmethod} means, or None where it is not said."""
+def _wrong_method(settings: HostSettings) -> Iterator[ConfigurationError]:
     method = settings.sslmethod
     if method is None:
-        return None
+        return
     if method in _OLD_METHODS:
-        raise settings.wrong("sslmethod", method, "versions before TLS 1.2 are not served; leave sslmethod out")
-    if method not in METHODS:
-        raise settings.wrong("sslmethod", method, f"no such method{nearest(method, METHODS)}")
-    if settings.min_version or settings.max_version or "profile" in settings.wrote or settings.profile != _DEFAULT:
-        raise settings.wrong(
-            "sslmethod", method, "it does not go with profile, min-version or max-version; leave it out"
-        )
-    return METHODS[method]
+        yield settings.wrong("sslmethod", method, "versions before TLS 1.2 are not served; leave sslmethod out")
+    elif method not in METHODS:
+        yield settings.wrong("sslmethod", method, f"no such method{nearest(method, METHODS)}")
+    elif settings.min_version or settings.max_version or _says_profile(settings):
+        others = f"profile, {settings.spelled('min-version')} or {settings.spelled('max-version')}"
+        yield settings.wrong("sslmethod", method, f"it does not go with {others}; leave it out")
 
 
-_DEFAULT = HostSettings().profile
+def _says_profile(settings: HostSettings) -> bool:
+    """Of a file it is not known where it says the default."""
+    in_file = "endpoint" in settings.wrote
+    return settings.profile != HostSettings().profile or (not in_file and "profile" in settings.wrote)
 
 
-def _check_versions(settings: HostSettings, chosen: Profile) -> None:
+def _unserved(settings: HostSettings, chosen: Profile) -> Iterator[ConfigurationError]:
     """Each version that is served has suites, and nothing is said of versions that are not served."""
     name, oldest, newest = settings.profile, chosen.min_version, chosen.max_version
     if oldest > newest and settings.max_version:
-        raise settings.wrong("max-version", newest, f"older than all that profile {name} serves, which is {oldest} on")
+        yield settings.wrong("max-version", newest, f"older than all that profile {name} serves, which is {oldest} on")
     if oldest < "TLSv1.3" and not chosen.ciphers:
-        raise settings.wrong(
+        yield settings.wrong(
             "min-version", oldest, f"profile {name} has no suites for it; expected another profile, or ciphers"
         )
     if oldest == "TLSv1.3" and settings.ciphers:
-        raise settings.wrong(
+        yield settings.wrong(
             "ciphers", settings.ciphers[0], "these are for TLS 1.2, which is not served; expected ciphersuites"
         )
     if newest < "TLSv1.3" and settings.ciphersuites:
-        raise settings.wrong(
+        yield settings.wrong(
             "ciphersuites", settings.ciphersuites[0], "these are for TLS 1.3, which is not served; expected ciphers"
         )
 
 
-def _check_use(settings: HostSettings, chosen: Profile, keys: Sequence[PrivateKeyTypes]) -> None:
+def _unused(settings: HostSettings, chosen: Profile, keys: Sequence[PrivateKeyTypes]) -> Iterator[ConfigurationError]:
     """What the user says can lead to a handshake."""
     if settings.ciphers and keys and not any(_usable(cipher, settings, keys) for cipher in settings.ciphers):
         kinds = " or ".join(sorted({"RSA" if isinstance(key, RSAPrivateKey) else "ECDSA" for key in keys}))
-        raise settings.wrong(
+        yield settings.wrong(
             "ciphers",
             settings.ciphers[0],
-            f"none can be used; expected suites for {kinds}, those with DHE need dh-parameters",
+            f"none can be used; expected suites for {kinds}, those with DHE need {settings.spelled('dh-parameters')}",
         )
     if settings.groups and not any(_served(group, settings, chosen) for group in settings.groups):
         other = "TLS 1.3" if chosen.max_version < "TLSv1.3" else "TLS 1.2"
-        raise settings.wrong(
+        yield settings.wrong(
             "groups", settings.groups[0], f"it is for {other}, which is not served; expected X25519 too"
         )
 
@@ -231,22 +239,20 @@ def _dhe(settings: HostSettings, named: Profile) -> tuple[str, ...]:
     return tuple(each for each in _DHE if settings.dh_parameters and named.ciphers and each not in named.ciphers)
 
 
-def _ciphers(settings: HostSettings) -> tuple[str, ...]:
+def _wrong_ciphers(settings: HostSettings) -> Iterator[ConfigurationError]:
     for name in settings.ciphers:
         if name in _ALL_CIPHERSUITES:
-            raise settings.wrong("ciphers", name, "a suite of TLS 1.3; it belongs in ciphersuites")
-        if name not in _known_ciphers():
-            raise settings.wrong("ciphers", name, f"OpenSSL has no such suite{_like(name, _known_ciphers())}")
-    return settings.ciphers
+            yield settings.wrong("ciphers", name, "a suite of TLS 1.3; it belongs in ciphersuites")
+        elif name not in _known_ciphers():
+            yield settings.wrong("ciphers", name, f"OpenSSL has no such suite{_like(name, _known_ciphers())}")
 
 
-def _ciphersuites(settings: HostSettings) -> tuple[str, ...]:
+def _wrong_suites(settings: HostSettings) -> Iterator[ConfigurationError]:
     for name in settings.ciphersuites:
         if name in _known_ciphers():
-            raise settings.wrong("ciphersuites", name, "a suite of TLS 1.2; it belongs in ciphers")
-        if name not in _ALL_CIPHERSUITES:
-            raise settings.wrong("ciphersuites", name, f"TLS 1.3 has no such suite{_like(name, _ALL_CIPHERSUITES)}")
-    return settings.ciphersuites
+            yield settings.wrong("ciphersuites", name, "a suite of TLS 1.2; it belongs in ciphers")
+        elif name not in _ALL_CIPHERSUITES:
+            yield settings.wrong("ciphersuites", name, f"TLS 1.3 has no such suite{_like(name, _ALL_CIPHERSUITES)}")
 
 
 @cache
@@ -271,14 +277,14 @@ def _folded(name: str) -> str:
 # --- groups
 
 
-def _groups(settings: HostSettings) -> tuple[str, ...]:
+def _wrong_groups(settings: HostSettings) -> Iterator[ConfigurationError]:
     if settings.groups and not _door:
-        raise settings.wrong("groups", settings.groups[0], "this pyOpenSSL cannot set groups; leave it out")
+        yield settings.wrong("groups", settings.groups[0], "this pyOpenSSL cannot set groups; leave it out")
+        return
     for name in settings.groups:
         if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9-]*", name) or name.upper() == "DEFAULT" or not _has_group(name):
             had = [each for each in _ALL_GROUPS if _has_group(each)]
-            raise settings.wrong("groups", name, f"OpenSSL has no such group{nearest(name, had)}")
-    return settings.groups
+            yield settings.wrong("groups", name, f"OpenSSL has no such group{nearest(name, had)}")
 
 
 @cache

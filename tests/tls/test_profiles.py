@@ -362,6 +362,17 @@ class MethodTests(SynchronousTestCase):
             ):
                 profile_of(HostSettings(sslmethod=method))
 
+    def test_all_at_once(self) -> None:
+        """Each wrong name of each list is told."""
+        wrong = HostSettings(
+            ciphers=("NO", "TLS_AES_128_GCM_SHA256"), ciphersuites=("NEIN",), groups=("non", "X25519", "net")
+        )
+        error = self.assertRaises(ConfigurationError, profile_of, wrong)
+        self.assertEqual(
+            [line.partition(":")[0] for line in error.lines],
+            ["ciphers=NO", "ciphers=TLS_AES_128_GCM_SHA256", "ciphersuites=NEIN", "groups=non", "groups=net"],
+        )
+
     def test_unknown_method(self) -> None:
         """What is no method is refused with the nearest one."""
         with self.assertRaisesRegex(
@@ -379,7 +390,7 @@ class MethodTests(SynchronousTestCase):
         )
         for said in cases:
             with self.assertRaisesRegex(
-                ConfigurationError, "^sslmethod=TLS_METHOD: it does not go with profile, min-version or max-version"
+                ConfigurationError, "^sslmethod=TLS_METHOD: it does not go with profile, min-?[vV]ersion or max"
             ):
                 profile_of(HostSettings(sslmethod="TLS_METHOD", **said))
 
