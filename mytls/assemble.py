@@ -31,11 +31,9 @@ from mytls.tls.keylog import KeyLog
 #: Where the development certificate is served.
 DEVELOPMENT_PORT = 8443
 
-Endpoint = str | IStreamServerEndpoint
-
 
 def service(
-    endpoint: Endpoint | Iterable[Endpoint],
+    endpoint: str | IStreamServerEndpoint | Iterable[str | IStreamServerEndpoint],
     handler: str | IProtocolFactory = "echo",
     *,
     reactor: Any = None,

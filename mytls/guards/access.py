@@ -33,7 +33,14 @@ from mytls.settings import HostSettings
 #: How much of each of a refused client's names is in the log.
 _SHOWN = 64
 
-_UNPARSED = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNPARSED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @attrs.frozen

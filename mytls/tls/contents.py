@@ -154,7 +154,10 @@ def _whole(certificate: x509.Certificate) -> x509.Certificate:
 
     @raise ValueError: one is broken
     """
-    _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    try:
+        _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except KeyError as error:  # what older versions of the library say of a name that is a number
+        raise ValueError(f"a name of the unknown type {error}") from None
     try:
         X509.from_cryptography(certificate)
     except OpenSSLError:
