@@ -36,8 +36,9 @@ def _by_names(hosts: Hosts) -> dict[tuple[object, ...], Host]:
 
 def _between(old: Host, new: Host) -> list[str]:
     found = []
-    if [pair.digest for pair in old.pairs] != [pair.digest for pair in new.pairs]:
-        found.append(f"{_serials(old.pairs)} -> {_certificates(new.pairs)}")
+    gone, come = _without(old.pairs, new.pairs), _without(new.pairs, old.pairs)
+    if gone or come:
+        found.append(f"{_serials(gone)} -> {_certificates(come)}")
     if old.settings.handler != new.settings.handler:
         found.append(f"handler {visible(str(old.settings.handler))} -> {visible(str(new.settings.handler))}")
     differing = _differing(old.settings, new.settings)
@@ -65,6 +66,12 @@ def _shown(key: tuple[object, ...]) -> str:
 
 def _name_of(host: Host | None) -> str:
     return "refused" if host is None else visible(host.known_as())
+
+
+def _without(pairs: Iterable[KeyPair], others: Iterable[KeyPair]) -> list[KeyPair]:
+    """Those that are not among the others."""
+    there = {pair.digest for pair in others}
+    return [pair for pair in pairs if pair.digest not in there]
 
 
 def _serials(pairs: Iterable[KeyPair]) -> str:

@@ -318,6 +318,22 @@ class AgainTests(LoadingTests):
         both = self.load(host, attrs.evolve(host, names=("b.example",)), made=contexts(before))
         self.assertEqual(len({id(maker) for maker in contexts(both).values()}), 2)
 
+    def test_one_of_two_certificates(self) -> None:
+        """Of several certificates those are told that have changed."""
+        host = HostSettings(names=("a.example",), certificate=(self.issue("a.pem", "a.example"),))
+        rsa = self.ca.issue_cert("a.example", key_type=trustme.KeyType.RSA)
+        pem = rsa.private_key_and_cert_chain_pem.bytes() + self.ca.cert_pem.bytes()
+        Path(self.path("rsa.pem")).write_bytes(pem)
+        both = attrs.evolve(host, certificate=(self.path("a.pem"), self.path("rsa.pem")))
+        before = self.load(both)
+        self.issue("a.pem", "a.example")
+        (change,) = changes("1:443", before.hosts, self.load(both).hosts)
+        self.assertEqual(change.count("serial"), 2)
+        (change,) = changes(
+            "1:443", before.hosts, self.load(attrs.evolve(both, certificate=(self.path("rsa.pem"),))).hosts
+        )
+        self.assertRegex(change, "^a.example: serial [0-9A-F]+ -> no certificate$")
+
     def test_changes(self) -> None:
         """What has changed is told: names, serials, not-after; hosts that come and go, handlers, rules, settings."""
         one, other = self.host("a.pem", "a.example", handler="echo"), self.host("b.pem", "b.example")
