@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
 from mytls.accesslog import AccessLog
 from mytls.configfile import merged, settings_from_file
-from mytls.errors import ConfigurationError, ConfigurationErrors
+from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles
 from mytls.events import Observer, Observers
 from mytls.handlers import handler_from_string
 from mytls.loading import Loaded, Loading, contexts, load
@@ -177,14 +177,13 @@ def _plan(
 ) -> Plan:
     loading = Loading(files, datetime.datetime.now(datetime.UTC), made, keylog)
     found: list[tuple[ListenerSettings, Loaded | None]] = []
-    errors: list[str] = []
+    troubles = Troubles()
     for listener in settings.listeners:
         try:
             found.append((listener, load(listener, loading) if _is_tls(listener) else None))
         except ConfigurationError as error:
-            errors.extend(_placed(listener, line) for line in error.lines)
-    if errors:
-        raise ConfigurationErrors(errors)
+            troubles.lines.extend(_placed(listener, line) for line in error.lines)
+    troubles.tell()
     warnings = () if settings.keylog is None else (_KEYLOG.format(path=settings.keylog),)
     return Plan(settings, tuple(found), warnings)
 

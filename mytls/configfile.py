@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError, ConfigurationErrors, nearest, one_line
+from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, nearest, one_line
 from mytls.settings import (
     GLOBAL_KEYS,
     HOST_KEYS,
@@ -60,8 +59,10 @@ def settings_from_file(
     text, document = parsed(name, content)
     reader = _Reader(Source(name, text), folder or os.path.dirname(os.path.abspath(path)), missing)
     settings = reader.settings(document)
-    if reader.troubles:
-        raise ConfigurationErrors(sorted(reader.troubles, key=lambda line: int(line[len(name) + 1 :].split(":")[0])))
+    if reader.troubles.lines:
+        raise ConfigurationErrors(
+            sorted(reader.troubles.lines, key=lambda line: int(line[len(name) + 1 :].split(":")[0]))
+        )
     return settings
 
 
@@ -74,14 +75,14 @@ class _Reader:
     """
     Reads a document.
 
-    @ivar troubles: a line for each thing that is wrong
+    @ivar troubles: all that is wrong
     """
 
     def __init__(self, source: Source, folder: str, missing: Callable[[str], object]) -> None:
         self._source = source
         self._folder = folder
         self._missing = missing
-        self.troubles: list[str] = []
+        self.troubles = Troubles()
 
     def settings(self, document: dict[str, Any]) -> Settings:
         """What the document says, as far as it is right."""
@@ -97,7 +98,7 @@ class _Reader:
 
     def _listeners(self, document: dict[str, Any]) -> tuple[ListenerSettings, ...]:
         tables = self._tables(document, (), "listener", _LISTENER)
-        if not tables and not self.troubles:
+        if not tables and not self.troubles.lines:
             self._wrong((_LISTENER,), "there is none; expected at least one, with endpoint, certificate and handler")
         self._check_places(tables)
         made = [self._listener(table, ("listener", number)) for number, table in enumerate(tables)]
@@ -141,7 +142,7 @@ class _Reader:
         if "endpoint" not in table:
             self._wrong((*path, "endpoint"), "missing; expected a server endpoint string such as mytls:8443")
         elif "endpoint" in base.values:
-            with self._telling():
+            with self.troubles.gathered():
                 return self._made(base, hosts)
         return None
 
@@ -188,7 +189,7 @@ class _Reader:
             self._wrong((*own.path, "handler"), f'{trouble}say client-auth = "off" for this host')
         of_listener = inherited(values, own.values)
         spelling = Wrote(self._source, own.path, _TABLES[_HOST].keys() - of_listener.keys(), wrote)
-        with self._telling():
+        with self.troubles.gathered():
             return HostSettings.of({**of_listener, **own.values}, spelling)
         return None
 
@@ -208,7 +209,7 @@ class _Reader:
             for path in (value,) if isinstance(value, str) else value:
                 trouble = _file_trouble(path, folder=name == "hosts")
                 if trouble:
-                    self.troubles.append(f"{wrote[name]}={path}: {trouble}")
+                    self.troubles.lines.append(f"{wrote[name]}={path}: {trouble}")
                     self._missing(path)
 
     def _check_complete(self, hosts: Mapping[Path, HostSettings], *, certificate: bool) -> None:
@@ -237,15 +238,7 @@ class _Reader:
         return Wrote(self._source, path, names)
 
     def _wrong(self, path: Path, trouble: str) -> None:
-        self.troubles.append(f"{self._source.wrote(path)}: {trouble}")
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """What is raised is one trouble more."""
-        try:
-            yield
-        except ConfigurationError as error:
-            self.troubles.extend(error.lines)
+        self.troubles.lines.append(f"{self._source.wrote(path)}: {trouble}")
 
 
 @attrs.frozen

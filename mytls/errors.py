@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 import attrs
@@ -104,6 +105,34 @@ class ConfigurationErrors(ConfigurationError):
     def lines(self) -> tuple[str, ...]:
         """The lines, each once."""
         return self._lines
+
+
+class Troubles:
+    """
+    Errors that are told together, where each is found by itself.
+
+    @ivar lines: those found until now
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """What is raised inside is one error more, and the rest of the block is left out."""
+        try:
+            yield
+        except ConfigurationError as error:
+            self.lines.extend(error.lines)
+
+    def add(self, errors: Iterable[ConfigurationError]) -> None:
+        """Some more."""
+        self.lines.extend(line for error in errors for line in error.lines)
+
+    def tell(self) -> None:
+        """@raise ConfigurationErrors: there was any"""
+        if self.lines:
+            raise ConfigurationErrors(self.lines)
 
 
 #: A list of known words longer than this helps nobody.

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
+from mytls.errors import ConfigurationError, Troubles, nearest
 from mytls.names import host_name
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -67,14 +67,11 @@ class Kind:
 
     def _all(self, written: Iterable[str]) -> tuple[Any, ...]:
         """The elements of a list. @raise ConfigurationErrors: a line for each that is wrong"""
-        found, troubles = [], list[str]()
+        found, troubles = [], Troubles()
         for each in written:
-            try:
+            with troubles.gathered():
                 found.append(self.parse(each))
-            except ConfigurationError as error:
-                troubles.extend(error.lines)
-        if troubles:
-            raise ConfigurationErrors(troubles)
+        troubles.tell()
         return tuple(found)
 
     def moved(self, value: Any, folder: str) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import attrs
 from cryptography import x509
 
-from mytls.errors import ConfigurationError, ConfigurationErrors, one_line
+from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, one_line
 from mytls.guards.access import Access
 from mytls.hosts import Host, Hosts
 from mytls.names import host_name
@@ -79,25 +79,21 @@ def load(settings: ListenerSettings, loading: Loading) -> Loaded:
     """
     hosts: list[Host] = []
     warnings: list[str] = []
-    errors: list[str] = []
+    troubles = Troubles()
     for one in settings.hosts or ((settings.base,) if settings.directory is None else ()):
-        try:
+        with troubles.gathered():
             made, told = _host(one, loading)
-        except ConfigurationError as error:
-            errors.extend(error.lines)
-        else:
             hosts.append(made)
             warnings.extend(told)
     if settings.directory is not None:
-        try:
-            more, told = _of_folder(settings, hosts, loading)
-        except ConfigurationError as error:
-            errors.extend(_with_all_else(error, settings.base, loading).lines)
-        else:
+        with troubles.gathered():
+            try:
+                more, told = _of_folder(settings, hosts, loading)
+            except ConfigurationError as error:
+                raise _with_all_else(error, settings.base, loading) from None
             hosts.extend(more)
             warnings.extend(told)
-    if errors:
-        raise ConfigurationErrors(errors)
+    troubles.tell()
     return Loaded(_told_apart(settings, hosts), tuple(warnings))
 
 
@@ -126,18 +122,17 @@ def _with_all_else(
     error: ConfigurationError, settings: HostSettings, loading: Loading, *more: Callable[[], object]
 ) -> ConfigurationErrors:
     """An error, and all that is wrong with the host besides. @param more: finds what is wrong with its certificates"""
-    lines = [*error.lines]
+    troubles = Troubles()
+    troubles.add([error])
     for check in (
         lambda: client_trust(settings, loading.files),
         *more,
         lambda: profile_of(settings),
         lambda: Access.of_host(settings),
     ):
-        try:
+        with troubles.gathered():
             check()
-        except ConfigurationError as other:
-            lines.extend(other.lines)
-    return ConfigurationErrors(lines)
+    return ConfigurationErrors(troubles.lines)
 
 
 def _of_folder(settings: ListenerSettings, named: Sequence[Host], loading: Loading) -> tuple[list[Host], Sequence[str]]:

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from mytls.changes import changes
 from mytls.connection import address_text
 from mytls.endpoint import TLSServerEndpoint, plain_endpoint, tls_endpoint
-from mytls.errors import ConfigurationError, ConfigurationErrors, one_line
+from mytls.errors import ConfigurationError, Troubles, one_line
 from mytls.events import Observers
 from mytls.handlers import handler_from_string
 from mytls.hosts import Hosts
@@ -385,14 +385,11 @@ class TLSService(Service):
         if isinstance(self._default, str):
             said.setdefault(self._default, "--handler")
         made: dict[str, IProtocolFactory] = {}
-        errors: list[str] = []
+        troubles = Troubles()
         for text, wrote in said.items():
-            try:
+            with troubles.gathered():
                 made[text] = self._handlers.get(text) or self._new_handler(text, wrote, plan.settings)
-            except ConfigurationError as error:
-                errors.extend(error.lines)
-        if errors:
-            raise ConfigurationErrors(errors)
+        troubles.tell()
         return made
 
     def _new_handler(self, text: str, wrote: str, settings: Settings) -> IProtocolFactory:

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError, ConfigurationErrors
+from mytls.errors import ConfigurationError, Troubles
 from mytls.kinds import (
     COUNT,
     DURATION,
@@ -374,9 +374,10 @@ class HostSettings:
         if values.get("client_ca"):
             values.setdefault("client_auth", "required")
         made = cls(**{name: value for name, value in values.items() if name in fields}, wrote=wrote)
-        troubles = [str(error) for error in made._contradictions()] if served else []
-        if troubles:
-            raise ConfigurationErrors(troubles)
+        troubles = Troubles()
+        if served:
+            troubles.add(made._contradictions())
+        troubles.tell()
         return made
 
     @property
@@ -502,9 +503,9 @@ class ListenerSettings:
         directory = said.get("hosts")
         base = HostSettings.of(said, wrote, served=not hosts or directory is not None)
         made = cls(endpoint, base, tuple(hosts), directory, said.get("unknown-name"), wrote)
-        troubles = [str(error) for error in made._contradictions()]
-        if troubles:
-            raise ConfigurationErrors(troubles)
+        troubles = Troubles()
+        troubles.add(made._contradictions())
+        troubles.tell()
         return made
 
     def _contradictions(self) -> Iterator[ConfigurationError]:

@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.errors import Alert, Cause, ConfigurationError, TLSFailure, alert_record, nearest, one_line, visible
+from mytls.errors import (
+    Alert,
+    Cause,
+    ConfigurationError,
+    ConfigurationErrors,
+    TLSFailure,
+    Troubles,
+    alert_record,
+    nearest,
+    one_line,
+    visible,
+)
 from tests.memory import client_context
 
 hard = settings(max_examples=200, derandomize=True, database=None, deadline=None)
@@ -112,3 +123,31 @@ class TextTests(SynchronousTestCase):
         error = ConfigurationError("privateKey=a\nb.pem: no such file")
         self.assertEqual(str(error), r"privateKey=a\x0ab.pem: no such file")
         self.assertEqual(str(ConfigurationError(f"--endpoint x: {error}")), f"--endpoint x: {error}")
+
+
+class TroublesTests(SynchronousTestCase):
+    """Errors that are told together."""
+
+    def test_none(self) -> None:
+        """Where nothing was wrong nothing is raised."""
+        troubles = Troubles()
+        with troubles.gathered():
+            pass
+        troubles.add(())
+        troubles.tell()
+
+    def test_all(self) -> None:
+        """Each is told, in its order, those of several lines with each of them, and the same once."""
+        troubles = Troubles()
+        with troubles.gathered():
+            raise ConfigurationErrors(["one", "two"])
+        with troubles.gathered():
+            raise ConfigurationError("three")
+        troubles.add([ConfigurationError("one"), ConfigurationError("four")])
+        error = self.assertRaises(ConfigurationErrors, troubles.tell)
+        self.assertEqual(error.lines, ("one", "two", "three", "four"))
+
+    def test_others(self) -> None:
+        """What is no such error goes through."""
+        with self.assertRaises(ZeroDivisionError), Troubles().gathered():
+            raise ZeroDivisionError

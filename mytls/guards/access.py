@@ -26,7 +26,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from mytls.errors import ConfigurationError, ConfigurationErrors, nearest, one_line, visible
+from mytls.errors import ConfigurationError, Troubles, nearest, one_line, visible
 from mytls.names import asked_name, host_name, parent
 from mytls.settings import HostSettings
 
@@ -125,11 +125,10 @@ class Access:
     @classmethod
     def of_host(cls, settings: HostSettings) -> Access:
         """The same from settings, whose errors say where the user wrote it."""
-        troubles: list[str] = []
+        troubles = Troubles()
         allow = _rules(settings, "allow", settings.allow, troubles)
         deny = _rules(settings, "deny", settings.deny, troubles)
-        if troubles:
-            raise ConfigurationErrors(troubles)
+        troubles.tell()
         return cls(allow, deny)
 
     def refusal(self, certificate: x509.Certificate) -> str | None:
@@ -158,14 +157,14 @@ class Access:
         return ", ".join(self.rules) or "nobody"
 
 
-def _rules(settings: HostSettings, key: str, written: tuple[str, ...], troubles: list[str]) -> tuple[Rule, ...]:
-    """@param troubles: takes a line for each that is wrong"""
+def _rules(settings: HostSettings, key: str, written: tuple[str, ...], troubles: Troubles) -> tuple[Rule, ...]:
+    """@param troubles: takes those that are wrong"""
     rules = []
     for each in written:
         try:
             rules.append(Rule.of(each))
         except ConfigurationError as error:
-            troubles.append(str(settings.wrong(key, each, str(error))))
+            troubles.add([settings.wrong(key, each, str(error))])
     return tuple(rules)
 
 

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL
 
-from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
+from mytls.errors import ConfigurationError, Troubles, nearest
 from mytls.settings import HostSettings
 
 
@@ -117,9 +117,10 @@ def profile_of(settings: HostSettings, keys: Iterable[PrivateKeyTypes] = ()) -> 
     @param keys: the host's private keys, where suites have to fit one of them
     @raise ConfigurationError: a name that is none, or settings with which some version could not be served
     """
-    _raise_all(
-        each for check in (_wrong_method, _wrong_ciphers, _wrong_suites, _wrong_groups) for each in check(settings)
-    )
+    troubles = Troubles()
+    for check in (_wrong_method, _wrong_ciphers, _wrong_suites, _wrong_groups):
+        troubles.add(check(settings))
+    troubles.tell()
     named = PROFILES[settings.profile]
     of_method = METHODS[settings.sslmethod] if settings.sslmethod else None
     chosen = attrs.evolve(
@@ -130,14 +131,9 @@ def profile_of(settings: HostSettings, keys: Iterable[PrivateKeyTypes] = ()) -> 
         ciphersuites=settings.ciphersuites or named.ciphersuites,
         groups=settings.groups or (*named.groups, *(_FFDHE if settings.dh_parameters else ())),
     )
-    _raise_all((*_unserved(settings, chosen), *_unused(settings, chosen, tuple(keys))))
+    troubles.add((*_unserved(settings, chosen), *_unused(settings, chosen, tuple(keys))))
+    troubles.tell()
     return chosen
-
-
-def _raise_all(troubles: Iterable[ConfigurationError]) -> None:
-    lines = [str(each) for each in troubles]
-    if lines:
-        raise ConfigurationErrors(lines)
 
 
 def apply_to(context: SSL.Context, profile: Profile, level: int | None = None) -> None:
