@@ -175,7 +175,7 @@ def _plan(
     keylog: Callable[[bytes], object] | None,
     files: Files,
 ) -> Plan:
-    loading = Loading(files, datetime.datetime.now(datetime.UTC), made, keylog)
+    loading = Loading(files, made, keylog)
     found: list[tuple[ListenerSettings, Loaded | None]] = []
     troubles = Troubles()
     for listener in settings.listeners:

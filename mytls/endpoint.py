@@ -9,7 +9,6 @@ The server endpoint `mytls:`, as a class and as a string.
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -185,7 +184,7 @@ def endpoint_from_words(
 
 
 def _loaded(settings: ListenerSettings, files: Files, made: Mapping[bytes, ConnectionMaker]) -> Loaded:
-    return load(settings, Loading(files, datetime.datetime.now(datetime.UTC), made))
+    return load(settings, Loading(files, made))
 
 
 def tls_endpoint(

@@ -20,9 +20,9 @@ from mytls.hosts import Host, Hosts
 from mytls.names import host_name
 from mytls.settings import HostSettings, ListenerSettings
 from mytls.tls import advice
-from mytls.tls.certificates import KeyPair, key_pairs, read
+from mytls.tls.certificates import KeyPair, key_pairs
 from mytls.tls.contexts import ConnectionMaker, host_options
-from mytls.tls.files import Files
+from mytls.tls.files import Files, read
 from mytls.tls.folder import pairs_in
 from mytls.tls.profiles import profile_of
 from mytls.tls.trust import ClientTrust, client_trust
@@ -37,13 +37,11 @@ class Loading:
     What one loading shares.
 
     @ivar files: reads, and remembers what was read
-    @ivar now: the time, for dates of certificates
     @ivar made: contexts that are in use, by the digests of their hosts
     @ivar keylog: takes the secrets of each connection, where that was asked for
     """
 
     files: Files
-    now: datetime.datetime
     made: Mapping[bytes, ConnectionMaker] = attrs.field(factory=dict)
     keylog: Callable[[bytes], object] | None = None
 
@@ -107,15 +105,13 @@ def _host(settings: HostSettings, loading: Loading) -> tuple[Host, Sequence[str]
         return Host(None, names=settings.names, alpn=_protocols(settings), settings=settings), ()
     try:
         clients = client_trust(settings, loading.files)
-        pairs = key_pairs(settings, loading.files)
+        pairs = key_pairs(settings, loading.files, clients)
         host = _made(settings, pairs, clients, loading)
     except ConfigurationError as error:
         raise _with_all_else(error, settings, loading, lambda: key_pairs(settings, loading.files)) from None
-    return host, [
-        *_said(settings, loading),
-        *_warnings(host, loading.now),
-        *(clients.warnings(loading.now) if clients is not None else ()),
-    ]
+    now = loading.files.moment()
+    of_clients = () if clients is None else clients.warnings(now)
+    return host, [*_said(settings, loading), *_warnings(host, now), *of_clients]
 
 
 def _with_all_else(
@@ -142,12 +138,13 @@ def _of_folder(settings: ListenerSettings, named: Sequence[Host], loading: Loadi
     taken = {name for host in named for name in host.names}
     hosts: list[Host] = []
     warnings: list[str] = []
-    found, notes = pairs_in(settings.base, settings.directory, loading.files)
+    now = loading.files.moment()
+    found, notes = pairs_in(settings.base, settings.directory, loading.files, clients)
     for pairs in found:
         host = _made(settings.base, pairs, clients, loading)
         free = tuple(name for name in host.names if name not in taken)
         taken.update(free)
-        warnings.extend(_warnings(host, loading.now))
+        warnings.extend(_warnings(host, now))
         if free:
             hosts.append(attrs.evolve(host, names=free))
     return hosts, [*_said(settings.base, loading), *notes, *warnings]

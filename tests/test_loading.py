@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ from mytls.tls.files import Files
 from mytls.tls.hello import ClientHello
 from tests.files import folder
 from tests.memory import Link, client_context
-
-NOW = datetime.datetime.now(datetime.UTC)
 
 
 class LoadingTests(SynchronousTestCase):
@@ -57,7 +54,7 @@ class LoadingTests(SynchronousTestCase):
     def load(self, *hosts: HostSettings, made: Any = None, **said: Any) -> Loaded:
         """Load a listener of these hosts; of one without a name where there is one."""
         settings = ListenerSettings("mytls:1", hosts=hosts, **said)
-        return load(settings, Loading(Files(), NOW, made or {}))
+        return load(settings, Loading(Files(), made or {}))
 
     def refused(self, text: str, *hosts: HostSettings, **said: Any) -> None:
         """Assert that loading is refused in these words."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.loading import Loading, load
@@ -22,7 +20,7 @@ class TableTests(SynchronousTestCase):
 
     def lines(self, *listeners: ListenerSettings) -> list[str]:
         """The lines of the table for these, their spaces made one."""
-        loading = Loading(Files(), datetime.datetime.now(datetime.UTC))
+        loading = Loading(Files())
         plan = Plan(
             Settings(listeners),
             tuple((each, None if each.endpoint.startswith("tcp") else load(each, loading)) for each in listeners),

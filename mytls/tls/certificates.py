@@ -18,11 +18,10 @@ from mytls.settings import HostSettings
 from mytls.tls import advice
 from mytls.tls.chains import Pool, chain_of, is_authority, key_of, self_signed, spki
 from mytls.tls.contents import Parts, PrivateKey, kind_of, parts_of, shown
-from mytls.tls.files import Files
-from mytls.tls.files import read as read
+from mytls.tls.files import Files, read
 from mytls.tls.passwords import Password, password_of
 from mytls.tls.staples import staples
-from mytls.tls.trust import client_trust
+from mytls.tls.trust import ClientTrust
 
 
 @attrs.frozen
@@ -105,10 +104,11 @@ class Fit:
     key_path: str
 
 
-def key_pairs(settings: HostSettings, files: Files) -> tuple[KeyPair, ...]:
+def key_pairs(settings: HostSettings, files: Files, clients: ClientTrust | None = None) -> tuple[KeyPair, ...]:
     """
     The pairs of a host, one for each kind of key, in the order of their certificates.
 
+    @param clients: the host's client CAs, whose roots are known to be roots
     @raise ConfigurationError: one line, which names the key as the user wrote it, and the file
     """
     found = _all_parts(settings, files)
@@ -121,7 +121,7 @@ def key_pairs(settings: HostSettings, files: Files) -> tuple[KeyPair, ...]:
     paths = {fit.certificate: chain_of(fit.certificate, pool) for fit in own}
     _refuse_keyless(settings, of_certificates, paths)
     chains = {leaf: (*path, *_rest(leaf, of_certificates, extra, paths)) for leaf, path in paths.items()}
-    return made(settings, [(fit, paths[fit.certificate], chains[fit.certificate]) for fit in own], files)
+    return made(settings, [(fit, paths[fit.certificate], chains[fit.certificate]) for fit in own], files, clients)
 
 
 def fits(of_keys: Iterable[Parts], of_certificates: Iterable[Parts]) -> list[Fit]:
@@ -144,14 +144,15 @@ def made(
     settings: HostSettings,
     own: Sequence[tuple[Fit, Sequence[x509.Certificate], tuple[x509.Certificate, ...]]],
     files: Files,
+    clients: ClientTrust | None,
 ) -> tuple[KeyPair, ...]:
     """
     The pairs of these fits.
 
     @param own: each with its path upwards and with what is sent
-    @raise ConfigurationError: an OCSP response, or a client CA, that is of no use
+    @param clients: as of L{key_pairs}
+    @raise ConfigurationError: an OCSP response that is of no use
     """
-    clients = client_trust(settings, files)
     anchors = Pool(each for each in (() if clients is None else clients.authorities) if self_signed(each))
     answers = staples(settings, [(fit.certificate, fit.paths) for fit, _, _ in own], files)
     pairs = []

@@ -8,6 +8,7 @@ it could be written again within the same tick of the file system's clock. Such 
 
 from __future__ import annotations
 
+import datetime
 import errno
 import hashlib
 import os
@@ -84,6 +85,10 @@ class Files:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self._seen)} files, {len(self._listed)} folders>"
+
+    def moment(self) -> datetime.datetime:
+        """The time of this loading, for dates of certificates."""
+        return datetime.datetime.fromtimestamp(self.now(), datetime.UTC)
 
     def anew(self) -> Files:
         """For another loading: the same clock and folder, wherever the working directory is by then."""

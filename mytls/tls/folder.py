@@ -20,10 +20,11 @@ from mytls.tls.chains import Pool, chain_of, is_authority, self_signed
 from mytls.tls.contents import Parts, kind_of, parts_of, shown
 from mytls.tls.files import Files, read, unreadable
 from mytls.tls.passwords import password_of
+from mytls.tls.trust import ClientTrust
 
 
 def pairs_in(
-    settings: HostSettings, folder: str, files: Files
+    settings: HostSettings, folder: str, files: Files, clients: ClientTrust | None = None
 ) -> tuple[tuple[tuple[KeyPair, ...], ...], tuple[str, ...]]:
     """
     The hosts of a folder, and what an operator should know of what is not served, a sentence each.
@@ -33,6 +34,7 @@ def pairs_in(
     are left alone.
 
     @param settings: what holds for all hosts of the folder
+    @param clients: their client CAs, whose roots are known to be roots
     @raise ConfigurationError: a file that cannot be read, is cut off or has a key of no use; or there is no pair at all
     """
     found = _parts(settings, folder, files)
@@ -41,8 +43,8 @@ def pairs_in(
     paths = {fit.certificate: chain_of(fit.certificate, pool) for fit in own}
     issuers = {each for path in paths.values() for each in path}
     served = [fit for fit in own if fit.certificate not in issuers]
-    pairs = made(settings, [(fit, *_path_and_sent(fit, paths)) for fit in served], files)
-    hosts = _grouped(pairs, datetime.datetime.fromtimestamp(files.now(), datetime.UTC))
+    pairs = made(settings, [(fit, *_path_and_sent(fit, paths)) for fit in served], files, clients)
+    hosts = _grouped(pairs, files.moment())
     if not hosts:
         raise settings.wrong("hosts", folder, "there is no certificate with its private key and a name in this folder")
     notes = (*_nameless(pairs), *_keyless(found, issuers | paths.keys()))

@@ -61,7 +61,7 @@ def staples(
     @raise ConfigurationError: a file of `ocsp` that is none, is of none of the certificates, or says that one is not
         good; of a file beside, that is a note
     """
-    now = datetime.datetime.fromtimestamp(files.now(), datetime.UTC)
+    now = files.moment()
     serials = {certificate.serial_number for certificate, _ in leaves}
     if settings.ocsp:
         said = _said(settings, serials, files)

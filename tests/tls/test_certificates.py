@@ -18,10 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from mytls.errors import ConfigurationError
 from mytls.settings import HostSettings
 from mytls.tls import advice
-from mytls.tls.certificates import KeyPair, key_pairs, read
+from mytls.tls.certificates import KeyPair, key_pairs
 from mytls.tls.chains import spki
-from mytls.tls.files import Files
+from mytls.tls.files import Files, read
 from mytls.tls.ssldict import as_ssl_dict
+from mytls.tls.trust import client_trust
 from tests.files import folder
 from tests.tls.issuing import DAY, NOW, Party, dsa_key, files, key_pem, pem, rsa_key, write
 
@@ -59,7 +60,8 @@ class PairTests(SynchronousTestCase):
             key: tuple(str(self.folder / each) for each in value) if isinstance(value, tuple) else value
             for key, value in said.items()
         }
-        return key_pairs(HostSettings(**values, wrote=WROTE), reader or files())
+        settings, reading = HostSettings(**values, wrote=WROTE), reader or files()
+        return key_pairs(settings, reading, client_trust(settings, reading))
 
     def pair(self, **said: Any) -> KeyPair:
         """The one pair of these settings."""
