@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,14 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
 from mytls.accesslog import AccessLog
-from mytls.configfile import merged, settings_from_file
+from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles
 from mytls.events import Observer, Observers
-from mytls.handlers import handler_from_string
 from mytls.loading import Loaded, Loading, contexts, load
-from mytls.reload import Aside, Reloader, in_a_thread
-from mytls.running import Plan, TLSService
+from mytls.reload import Reloader, in_a_thread
+from mytls.running import Plan, TLSService, handlers_of
 from mytls.settings import Deadlines, Limits, ListenerSettings, Settings
-from mytls.strings import listener_from_string, prefix_of
+from mytls.strings import is_tls, listener_from_string
 from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.development import development_certificate, state_folder
 from mytls.tls.files import Files
@@ -112,7 +111,6 @@ def _service(
     observers: Iterable[Observer],
     own: Mapping[int, IStreamServerEndpoint],
     handler: str | IProtocolFactory | None,
-    aside: Aside | None = None,
 ) -> TLSService:
     running_on = reactor or _global_reactor()
     files = Files()
@@ -122,7 +120,11 @@ def _service(
     try:
         plan = _plan(settings, {}, keylog, files)
     except ConfigurationError as error:  # then the handlers are not looked at by whoever makes them
-        raise ConfigurationErrors([*error.lines, *_wrong_handlers(running_on, settings)]) from None
+        troubles = Troubles()
+        troubles.add([error])
+        with troubles.gathered():
+            handlers_of(running_on, settings)
+        raise ConfigurationErrors(troubles.lines) from None
     files.forget()
 
     def again(now_read: Files) -> Plan:
@@ -132,7 +134,7 @@ def _service(
         running_on,
         plan,
         lambda apply: Reloader(
-            running_on, settings.reload_interval, files, again, apply, aside or in_a_thread(running_on), told
+            running_on, settings.reload_interval, files, again, apply, in_a_thread(running_on), told
         ),
         told,
         own,
@@ -142,23 +144,12 @@ def _service(
     return made
 
 
-def _wrong_handlers(reactor: Any, settings: Settings) -> Iterator[str]:
-    """What is wrong with the handler strings, a line each."""
-    hosts = (host for each in settings.listeners for host in each.hosts or (each.base,))
-    said = {host.handler: host.wrote.get("handler", "--handler") for host in hosts if host.handler is not None}
-    for handler, wrote in said.items():
-        try:
-            handler_from_string(reactor, handler, settings, wrote=wrote)
-        except ConfigurationError as error:
-            yield from error.lines
-
-
 def _read_settings(path: str, folder: str, options: Mapping[str, Any], files: Files) -> Settings:
     try:
         content = files.read(path)
     except OSError as error:
         raise ConfigurationError(f"--config {path}: cannot be read: {error.strerror}") from None
-    return merged(settings_from_file(path, content, partial(_watch, files), folder), options)
+    return settings_from_file(path, content, partial(_watch, files), folder).merged(options)
 
 
 def _watch(files: Files, path: str) -> None:
@@ -180,7 +171,7 @@ def _plan(
     troubles = Troubles()
     for listener in settings.listeners:
         try:
-            found.append((listener, load(listener, loading) if _is_tls(listener) else None))
+            found.append((listener, load(listener, loading) if is_tls(listener.endpoint) else None))
         except ConfigurationError as error:
             troubles.lines.extend(_placed(listener, line) for line in error.lines)
     troubles.tell()
@@ -189,10 +180,6 @@ def _plan(
 
 
 _KEYLOG = "keylog={path}: the secrets of every connection are written there; whoever reads it reads all traffic"
-
-
-def _is_tls(listener: ListenerSettings) -> bool:
-    return prefix_of(listener.endpoint) in ("ssl", "mytls")
 
 
 def _listener(description: str, handler: str | IProtocolFactory) -> ListenerSettings:

@@ -22,7 +22,7 @@ from mytls.settings import (
     inherited,
     not_kept,
 )
-from mytls.strings import TLS_PREFIXES, listener_values, listens_at, prefix_of
+from mytls.strings import is_tls, listener_values, listens_at, prefix_of
 from mytls.tomllines import Path, Source, Wrote, parsed
 
 _LISTENER, _HOST = "[[listener]]", "[[listener.host]]"
@@ -64,11 +64,6 @@ def settings_from_file(
             sorted(reader.troubles.lines, key=lambda line: int(line[len(name) + 1 :].split(":")[0]))
         )
     return settings
-
-
-def merged(settings: Settings, said: Mapping[str, Any]) -> Settings:
-    """The settings of a file, but for what the options of the command line say, by their words."""
-    return settings.merged(said)
 
 
 class _Reader:
@@ -156,7 +151,7 @@ class _Reader:
         wrote = self._wrote(base.path, _TABLES[_LISTENER])
         values, wrote = listener_values(endpoint, said, wrote, folder=self._folder)
         self._check_files({name: value for name, value in values.items() if name not in said}, wrote)
-        if hosts and prefix_of(endpoint) not in TLS_PREFIXES:
+        if hosts and not is_tls(endpoint):
             self._wrong((*hosts[0].path, _HOST), f"of no use with {prefix_of(endpoint)}:, to which mytls adds no TLS")
         elif base.right:
             return self._with_hosts(endpoint, _Table(base.path, values, True), wrote, hosts)
@@ -173,7 +168,7 @@ class _Reader:
             return None
         listener = ListenerSettings.of(endpoint, base.values, wrote, tuple(made.values()))
         if not hosts or listener.directory is not None:
-            certificate = prefix_of(endpoint) in TLS_PREFIXES and listener.directory is None
+            certificate = is_tls(endpoint) and listener.directory is None
             self._check_complete({base.path: listener.base}, certificate=certificate)
         _check_unknown_name(listener)
         return listener

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import attrs
@@ -381,20 +381,9 @@ class TLSService(Service):
 
     def _handlers_for(self, plan: Plan) -> dict[str, IProtocolFactory]:
         """A handler for each string; those that are there already stay."""
-        said = {text: wrote for each in plan.listeners for text, wrote in _handlers_of(*each) if text is not None}
-        if isinstance(self._default, str):
-            said.setdefault(self._default, "--handler")
-        made: dict[str, IProtocolFactory] = {}
-        troubles = Troubles()
-        for text, wrote in said.items():
-            with troubles.gathered():
-                made[text] = self._handlers.get(text) or self._new_handler(text, wrote, plan.settings)
-        troubles.tell()
-        return made
-
-    def _new_handler(self, text: str, wrote: str, settings: Settings) -> IProtocolFactory:
-        settings = attrs.evolve(settings, deadlines=self._at_start.deadlines, limits=self._at_start.limits)
-        return handler_from_string(self._reactor, text, settings, wrote=wrote)
+        at_start = attrs.evolve(plan.settings, deadlines=self._at_start.deadlines, limits=self._at_start.limits)
+        default = self._default if isinstance(self._default, str) else None
+        return handlers_of(self._reactor, at_start, default, self._handlers)
 
     def _handler(self, said: str | None) -> IProtocolFactory:
         said = said or self._default  # type: ignore[assignment]  # a factory is none of the strings
@@ -406,6 +395,32 @@ class TLSService(Service):
         if said is None:
             return self._default if isinstance(self._default, str) else type(self._default).__name__
         return said
+
+
+def handlers_of(
+    reactor: Any,
+    settings: Settings,
+    default: str | None = None,
+    there: Mapping[str, IProtocolFactory] = MappingProxyType({}),
+) -> dict[str, IProtocolFactory]:
+    """
+    The handlers of all hosts, by their strings.
+
+    @param default: one more
+    @param there: those that are made already
+    @raise ConfigurationErrors: a line for each that cannot be had
+    """
+    hosts = [host for listener in settings.listeners for host in listener.served]
+    said = {host.handler: host.wrote.get("handler", "--handler") for host in hosts if host.handler is not None}
+    if default is not None:
+        said.setdefault(default, "--handler")
+    made: dict[str, IProtocolFactory] = {}
+    troubles = Troubles()
+    for text, wrote in said.items():
+        with troubles.gathered():
+            made[text] = there.get(text) or handler_from_string(reactor, text, settings, wrote=wrote)
+    troubles.tell()
+    return made
 
 
 @contextmanager
@@ -436,12 +451,6 @@ def _by_place(plan: Plan) -> dict[Any, tuple[ListenerSettings, Loaded | None]]:
         again = sum(1 for key in found if key[:2] == ("tls" if loaded else "plain", place))
         found["tls" if loaded else "plain", place, again] = settings, loaded
     return found
-
-
-def _handlers_of(settings: ListenerSettings, loaded: Loaded | None) -> list[tuple[str | None, str]]:
-    """The handler strings of a listener, and how the user wrote the key of each."""
-    hosts = [settings.base] if loaded is None else [host.settings for host in loaded.hosts.all]
-    return [(host.handler, host.wrote.get("handler", "--handler")) for host in hosts]
 
 
 def _only_at_start(first: Settings, old: Settings, new: Settings) -> list[str]:

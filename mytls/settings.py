@@ -516,6 +516,11 @@ class ListenerSettings:
                 if value:
                     yield self.wrong(key, value[0], "of no use with hosts, whose folder has the certificates")
 
+    @property
+    def served(self) -> tuple[HostSettings, ...]:
+        """What holds for its hosts; for those of the folder, and where no host is named, the base."""
+        return self.hosts if self.hosts and self.directory is None else (*self.hosts, self.base)
+
     def as_written(self) -> str:
         """The place, with how the user wrote it: `--endpoint ssl:443`, or `mytls.toml:2: endpoint=ssl:443`."""
         wrote = self.wrote.get("endpoint")

@@ -103,6 +103,11 @@ def prefix_of(description: str) -> str:
     return arguments[0].lower() if arguments else ""
 
 
+def is_tls(description: str) -> bool:
+    """Whether an endpoint string is served by mytls's own TLS."""
+    return prefix_of(description) in TLS_PREFIXES
+
+
 def place_of(description: str) -> dict[str, Any]:
     """Where an `ssl:` or `mytls:` string listens: the values of its words C{port interface backlog over}."""
     arguments, words = split_endpoint(description)

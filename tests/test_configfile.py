@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.configfile import merged, settings_from_file
+from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors
 from mytls.settings import (
     GLOBAL_KEYS,
@@ -213,9 +213,9 @@ class MergedTests(FileTests):
     def test_options_win(self) -> None:
         """What was typed wins, key by key."""
         made = self.read('[deadlines]\nclose = "3s"\nconnect = "4s"\n' + PLAIN)
-        both = merged(made, {"deadlines-close": 9.0, "keylog": "k.log", "log-quiet": ("refusals",)})
+        both = made.merged({"deadlines-close": 9.0, "keylog": "k.log", "log-quiet": ("refusals",)})
         self.assertEqual(both, Settings(made.listeners, Deadlines(10, 9, 4), quiet=("refusals",), keylog="k.log"))
-        self.assertEqual(merged(made, {}), made)
+        self.assertEqual(made.merged({}), made)
 
 
 class KeyErrorTests(FileTests):
