@@ -57,13 +57,15 @@ class TLSFactory(protocol.Factory):
     def swap(self, hosts: Hosts) -> None:
         """From now on clients meet these. Connections that are there, and handshakes under way, keep what they have."""
         old, self.hosts = self.hosts, hosts.handled_by(lambda host: self._handler)
-        if self.numPorts:
-            for handler in self.hosts.handlers:
-                if handler not in old.handlers:
-                    handler.doStart()
-            for handler in old.handlers:
-                if handler not in self.hosts.handlers:
-                    handler.doStop()
+        if not self.numPorts:
+            return
+        before, after = ({id(each): each for each in those.handlers} for those in (old, self.hosts))
+        for key, handler in after.items():
+            if key not in before:
+                handler.doStart()
+        for key, handler in before.items():
+            if key not in after:
+                handler.doStop()
 
     def opened(self, connection: ServerConnection) -> int:
         """Count it as open. @return: its number"""
