@@ -8,6 +8,7 @@ import attrs
 
 from mytls.errors import visible
 from mytls.hosts import Host, Hosts
+from mytls.loading import NOT_OF_TLS
 from mytls.settings import HostSettings
 from mytls.tls.certificates import KeyPair
 
@@ -51,11 +52,8 @@ def _between(old: Host, new: Host) -> list[str]:
 
 def _differing(old: HostSettings, new: HostSettings) -> list[str]:
     """The keys whose values are others, but for those that are told otherwise: only what is in the files counts."""
-    names = (field.name for field in attrs.fields(HostSettings) if field.name not in _TOLD)
+    names = (field.name for field in attrs.fields(HostSettings) if field.name not in NOT_OF_TLS)
     return [name.replace("_", "-") for name in names if getattr(old, name) != getattr(new, name)]
-
-
-_TOLD = ("handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
 
 
 def _shown(key: tuple[object, ...]) -> str:

@@ -14,6 +14,7 @@ from mytls.settings import (
     GLOBAL_KEYS,
     HOST_KEYS,
     LISTENER_KEYS,
+    NICKNAMES,
     PLACE_KEYS,
     HostSettings,
     Key,
@@ -34,9 +35,7 @@ _TABLES: Mapping[str, Mapping[str, Key]] = {
 }
 #: The keys whose names in endpoint strings are others: somebody may write those.
 _BY_WORD = {
-    "key": "private-key",
-    "cert": "certificate",
-    "ca": "client-ca",
+    **NICKNAMES,
     **{key.word: key.name for key in (*HOST_KEYS, *LISTENER_KEYS) if key.word != key.name},
 }
 #: The keys of files that are read.

@@ -17,7 +17,7 @@ from cryptography import x509
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, one_line
 from mytls.guards.access import Access
 from mytls.hosts import Host, Hosts
-from mytls.names import host_name
+from mytls.names import host_name, parent
 from mytls.settings import HostSettings, ListenerSettings
 from mytls.tls import advice
 from mytls.tls.certificates import KeyPair, key_pairs
@@ -27,8 +27,8 @@ from mytls.tls.folder import pairs_in
 from mytls.tls.profiles import profile_of
 from mytls.tls.trust import ClientTrust, client_trust
 
-#: What a context does not depend on.
-_NOT_OF_TLS = ("handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
+#: The fields of a host's settings that a context does not depend on: of most files only what is in them counts.
+NOT_OF_TLS = ("handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
 
 
 @attrs.frozen
@@ -178,7 +178,7 @@ def _protocols(settings: HostSettings) -> tuple[bytes, ...]:
 
 
 def _digest(settings: HostSettings, pairs: Iterable[bytes], clients: bytes = b"") -> bytes:
-    of_tls = {name: value for name, value in attrs.asdict(settings).items() if name not in _NOT_OF_TLS}
+    of_tls = {name: value for name, value in attrs.asdict(settings).items() if name not in NOT_OF_TLS}
     return hashlib.sha256(repr((sorted(of_tls.items()), list(pairs), clients)).encode("utf-8")).digest()
 
 
@@ -196,9 +196,9 @@ def _said(settings: HostSettings, loading: Loading) -> list[str]:
 
 def _warnings(host: Host, now: datetime.datetime) -> list[str]:
     found = [f"{pair.source}: {warning}" for pair in host.pairs for warning in pair.warnings(now)]
-    covered = [name for pair in host.pairs for name in pair.names]
+    covered = {name for pair in host.pairs for name in pair.names}
     for name in host.settings.names:
-        if not any(_covers(each, name) for each in covered):
+        if name not in covered and parent(name) not in covered:  # RFC 9525 section 6.3
             found.append(
                 f"{host.pairs[0].source}: the certificate is not for {name}: clients that ask for it refuse it"
             )
@@ -207,11 +207,6 @@ def _warnings(host: Host, now: datetime.datetime) -> list[str]:
             f"{host.known_as()}: there is no allow rule, so nobody enters; allow=all lets in all verified clients"
         )
     return found
-
-
-def _covers(certified: str, name: str) -> bool:
-    """Whether a certificate's name is that name, or its wildcard (RFC 9525 section 6.3)."""
-    return certified == name or (certified.startswith("*.") and certified[1:] == f".{name.partition('.')[2]}")
 
 
 def _told_apart(settings: ListenerSettings, hosts: Sequence[Host]) -> Hosts:

@@ -240,7 +240,10 @@ ENDPOINT_KEYS = (
 )
 
 #: How endpoint strings spell the keys of a host.
-_WORDS_OF_STRINGS = {key.name: key.word for key in ENDPOINT_KEYS}
+WORDS_OF_STRINGS = {key.name: key.word for key in ENDPOINT_KEYS}
+
+#: What others call some of them.
+NICKNAMES = {"key": "private-key", "cert": "certificate", "ca": "client-ca"}
 
 #: What can be kept out of the log.
 QUIET = ("connections", "handshake-failures", "health-checks", "refusals")
@@ -329,6 +332,10 @@ class Deadlines:
     connect: float = 10.0
 
 
+#: The keys that need client certificates.
+_OF_CLIENTS = ("client-ca", "crl", "allow", "deny")
+
+
 @attrs.frozen
 class HostSettings:
     """
@@ -398,7 +405,7 @@ class HostSettings:
         if key in self.wrote:
             return self.wrote[key].rpartition(": ")[2]
         alone = "endpoint" not in self.wrote and not any(": " in each for each in self.wrote.values())
-        return _WORDS_OF_STRINGS.get(key, key) if alone and self.wrote else key
+        return WORDS_OF_STRINGS.get(key, key) if alone and self.wrote else key
 
     def _contradictions(self) -> Iterator[ConfigurationError]:
         if self.passes_on:
@@ -433,7 +440,7 @@ class HostSettings:
 
     def _of_clients(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What needs client certificates."""
-        return (("client-ca", self.client_ca), ("crl", self.crl), ("allow", self.allow), ("deny", self.deny))
+        return tuple((name, getattr(self, name.replace("-", "_"))) for name in _OF_CLIENTS)
 
 
 def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dict[str, Any]:
@@ -445,7 +452,7 @@ def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dic
     if "certificate" in of_host and "certificate" in of_listener:
         values = _without(values, ("private-key", "extra-cert-chain", "ocsp"))
     if of_host.get("client-auth") == "off":
-        values = _without(values, ("client-ca", "crl", "allow", "deny"))
+        values = _without(values, _OF_CLIENTS)
     if HostSettings(handler=of_host.get("handler", values.get("handler"))).passes_on:
         values = {name: value for name, value in values.items() if name in ("alpn", "handler")}
     return values

@@ -9,7 +9,16 @@ from difflib import get_close_matches
 from typing import Any
 
 from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
-from mytls.settings import ENDPOINT_KEYS, HOST_KEYS, LISTENER_KEYS, PLACE_KEYS, HostSettings, ListenerSettings
+from mytls.settings import (
+    ENDPOINT_KEYS,
+    HOST_KEYS,
+    LISTENER_KEYS,
+    NICKNAMES,
+    PLACE_KEYS,
+    WORDS_OF_STRINGS,
+    HostSettings,
+    ListenerSettings,
+)
 
 #: The endpoint strings that mytls's own TLS serves.
 TLS_PREFIXES = ("ssl", "mytls")
@@ -85,10 +94,8 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
 
 #: What others call it, and the file does.
 _OTHER_WORDS = {
-    "key": "privateKey",
-    "cert": "certKey",
-    "ca": "clientCA",
-    **{key.name: key.word for key in ENDPOINT_KEYS if key.word != key.name},
+    **{said: WORDS_OF_STRINGS[name] for said, name in NICKNAMES.items()},
+    **{name: word for name, word in WORDS_OF_STRINGS.items() if word != name},
 }
 
 
