@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,8 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
+from twisted.trial.unittest import SynchronousTestCase
 
+from mytls.tls import advice
 from mytls.tls.files import Files
+from tests.files import folder
 
 NOW = datetime.datetime(2026, 6, 1, 12, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -132,3 +136,24 @@ def write(path: Path, *content: bytes, mode: int = 0o600) -> str:
     path.write_bytes(b"".join(content))
     path.chmod(mode)
     return str(path)
+
+
+class IssuingTests(SynchronousTestCase):
+    """
+    An authority below a root, and a folder; nothing else is trusted, and nothing is in the environment.
+
+    @ivar of_root: the root's certificate
+    @ivar middle: the authority's
+    """
+
+    def setUp(self) -> None:
+        self.folder = folder(self)
+        self.patch(os, "environ", {})
+        self.patch(advice, "system_roots", frozenset)
+        self.root, self.authority = Party("Root"), Party("Authority")
+        self.of_root = self.root.certified(ca=True)
+        self.middle = self.authority.certified(self.root, ca=True)
+
+    def write(self, name: str, *content: bytes, mode: int = 0o600) -> str:
+        """A file. @return: its path"""
+        return write(self.folder / name, *content, mode=mode)

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
 from mytls.settings import HostSettings
@@ -23,8 +22,7 @@ from mytls.tls.chains import spki
 from mytls.tls.files import Files, read
 from mytls.tls.ssldict import as_ssl_dict
 from mytls.tls.trust import client_trust
-from tests.files import folder
-from tests.tls.issuing import DAY, NOW, Party, dsa_key, files, key_pem, pem, rsa_key, write
+from tests.tls.issuing import DAY, NOW, IssuingTests, Party, dsa_key, files, key_pem, pem, rsa_key, write
 
 WROTE = {
     "private-key": "privateKey",
@@ -35,24 +33,15 @@ WROTE = {
 }
 
 
-class PairTests(SynchronousTestCase):
+class PairTests(IssuingTests):
     """A root, an authority below it, a host's certificate with an EC key and one with an RSA key."""
 
     def setUp(self) -> None:
-        self.folder = folder(self)
-        self.patch(os, "environ", {})
-        self.patch(advice, "system_roots", frozenset)
-        self.root, self.authority = Party("Root"), Party("Authority")
-        self.of_root = self.root.certified(ca=True)
-        self.middle = self.authority.certified(self.root, ca=True)
+        super().setUp()
         self.host, self.rsa = Party("host.example"), Party("host.example", rsa_key())
         self.leaf = self.host.certified(self.authority, names=["host.example"])
         self.rsa_leaf = self.rsa.certified(self.authority, names=["host.example"])
         self.key, self.rsa_key = key_pem(self.host.key), key_pem(rsa_key())
-
-    def write(self, called: str, *content: bytes, mode: int = 0o600) -> str:
-        """A file. @return: its path"""
-        return write(self.folder / called, *content, mode=mode)
 
     def pairs(self, reader: Files | None = None, **said: Any) -> tuple[KeyPair, ...]:
         """The pairs of these settings; texts and tuples of texts are paths in the folder."""

@@ -88,6 +88,16 @@ class Negotiation(SynchronousTestCase):
         self.assertEqual(peer.alpn, agreed.decode() or None)
         return agreed
 
+    def assertRefused(self, link: Link) -> None:
+        """Assert that the client is told no_application_protocol, with a cause that says so, and meets no handler."""
+        with self.assertRaises(SSL.Error) as caught:
+            link.handshake()
+        self.assertIn("no application protocol", str(caught.exception))
+        failed = link.events[-1]
+        assert isinstance(failed, HandshakeFailed)
+        self.assertIs(failed.cause, Cause.NO_ALPN)
+        self.assertEqual(link.handlers, [])
+
 
 class ALPNTests(Negotiation):
     """RFC 7301 section 3.2."""
@@ -108,14 +118,8 @@ class ALPNTests(Negotiation):
 
     def test_no_overlap(self) -> None:
         """Lists that do not meet end in no_application_protocol, and in a cause that says so."""
-        link = Link(options=certificate_options(acceptableProtocols=[b"h2"]), alpn=[b"http/1.1"])
-        with self.assertRaises(SSL.Error) as caught:
-            link.handshake()
-        self.assertIn("no application protocol", str(caught.exception))
-        failed = link.events[-1]
-        assert isinstance(failed, HandshakeFailed)
-        self.assertIs(failed.cause, Cause.NO_ALPN)
-        self.assertEqual(link.handlers, [])
+        options = certificate_options(acceptableProtocols=[b"h2"])
+        self.assertRefused(Link(options=options, alpn=[b"http/1.1"]))
 
     def test_protocols_of_the_handler(self) -> None:
         """A handler's factory that has protocols is asked, and comes before the options' list."""
@@ -153,13 +157,8 @@ class HostALPNTests(Negotiation):
         """A client that offers none of it is refused, in either version; acme-tls/1 is nothing special."""
         for offered in ([b"http/1.1"], [b"acme-tls/1"], [b"H2"], [b"h2c", b"h"]):
             for version in VERSIONS:
-                link = Link(options=tls_options(alpn=("h2",)), alpn=offered, context=client_context(version))
-                with self.assertRaises(SSL.Error) as caught:
-                    link.handshake()
-                self.assertIn("no application protocol", str(caught.exception))
-                failed = link.events[-1]
-                assert isinstance(failed, HandshakeFailed)
-                self.assertIs(failed.cause, Cause.NO_ALPN)
+                options = tls_options(alpn=("h2",))
+                self.assertRefused(Link(options=options, alpn=offered, context=client_context(version)))
 
     def test_offers_nothing(self) -> None:
         """A client without the extension is served."""

@@ -10,34 +10,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
-from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
 from mytls.settings import HostSettings
-from mytls.tls import advice
 from mytls.tls.certificates import KeyPair
 from mytls.tls.chains import spki
 from mytls.tls.files import Files
 from mytls.tls.folder import pairs_in
-from tests.files import folder
-from tests.tls.issuing import DAY, NOW, Party, dsa_key, files, key_pem, pem, rsa_key, write
+from tests.tls.issuing import DAY, NOW, IssuingTests, Party, dsa_key, files, key_pem, pem, rsa_key
 
 
-class FolderTests(SynchronousTestCase):
+class FolderTests(IssuingTests):
     """An authority below a root, and a folder."""
 
     def setUp(self) -> None:
-        self.folder = folder(self)
-        self.patch(os, "environ", {})
-        self.patch(advice, "system_roots", frozenset)
-        self.root, self.authority = Party("Root"), Party("Authority")
-        self.of_root = self.root.certified(ca=True)
-        self.middle = self.authority.certified(self.root, ca=True)
+        super().setUp()
         self.notes: tuple[str, ...] = ()
-
-    def write(self, name: str, *content: bytes) -> str:
-        """A file. @return: its path"""
-        return write(self.folder / name, *content)
 
     def hosts(self, password: str | None = None, reader: Files | None = None, **said: object) -> list[list[KeyPair]]:
         """The hosts of the folder; each pair's key fits its certificate."""
