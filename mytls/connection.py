@@ -129,26 +129,25 @@ class ServerConnection(protocol.Protocol):
         tls, listener = self._tls, self._listener
         assert isinstance(tls, TLSTransport)
         listener.handshake.stop(self)
-        connection = tls.getHandle()
-        if not same_name(connection, self._server_name):
-            tls.refuse(
-                TLSFailure(Cause.UNKNOWN_NAME, "its session, or its second ClientHello, is for another server name")
-            )
-            return
         try:
-            tls.peer = self._met = peer = peer_of(connection, self._address)
+            tls.peer = self._met = peer = self._admitted(tls.getHandle())
         except TLSFailure as failure:
             tls.refuse(failure)
             return
+        self._enters(tls, peer)
+
+    def _admitted(self, connection: Any) -> Peer:
+        """Who is at the other end. @raise TLSFailure: nobody who may meet the handler"""
+        if not same_name(connection, self._server_name):
+            raise TLSFailure(Cause.UNKNOWN_NAME, "its session, or its second ClientHello, is for another server name")
+        peer = peer_of(connection, self._address)
         outdated = refusal_now(connection)
         if outdated is not None:
-            tls.refuse(refused(outdated))
-            return
+            raise refused(outdated)
         refusal = self._host.refusal(peer)
         if refusal is not None:
-            tls.refuse(TLSFailure(Cause.NOT_ALLOWED, refusal))
-            return
-        self._enters(tls, peer)
+            raise TLSFailure(Cause.NOT_ALLOWED, refusal)
+        return peer
 
     def _enters(self, tls: TLSTransport | Passthrough, peer: Peer) -> None:
         self._say(Established, peer=peer, seconds=self._age())
