@@ -1,4 +1,8 @@
-"""One plain line in twistd's log for each connection that ends, is refused or fails."""
+"""
+One plain line in twistd's log for each connection that ends, is refused or fails.
+
+What strangers chose is escaped, so that each field is one word: no name, no certificate, adds a field or a line.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,15 @@ from twisted.logger import Logger, LogLevel
 
 from mytls.errors import Cause, ConfigurationError, nearest, one_line, visible
 from mytls.events import Closed, ConnectionEvent, Event, HandshakeFailed, Refused, Reloaded, ReloadFailed
+from mytls.peer import Peer
 
 _log = Logger()
 
 #: How many changes or errors of a reload a line has.
 _MOST = 20
+
+#: How long the words at its end may be. A certificate's names and its serial number fit, and which rule was against it.
+_SENTENCE = 1000
 
 #: What can be kept out of the log, and which events that is.
 CLASSES: dict[str, Callable[[Event], bool]] = {
@@ -77,6 +85,7 @@ def _(event: Closed) -> str:
     return (
         f"closed {_ends(event)} name={_name(peer.server_name)} "
         f"{peer.version or 'plain'} {peer.cipher or '-'} {peer.group or '-'} alpn={_name(peer.alpn)} "
+        f"resumed={_RESUMED[peer.resumed]} client={_client(peer)} "
         f"in={event.bytes_in} out={event.bytes_out} {event.seconds:.3f}s {end}"
     )
 
@@ -105,8 +114,22 @@ def _ends(event: ConnectionEvent) -> str:
 
 def _sentence(detail: str) -> str:
     """A few words, which may quote a stranger's. Those that are escaped already stay as they are."""
-    return "\\".join(visible(part, 200).replace("\\x20", " ") for part in detail[:200].split("\\"))
+    parts = detail[:_SENTENCE].split("\\")
+    return "\\".join(visible(part, _SENTENCE).replace("\\x20", " ") for part in parts)
 
 
 def _name(name: str | None) -> str:
     return visible(name) if name else "-"
+
+
+_RESUMED = {None: "-", True: "yes", False: "no"}
+
+
+def _client(peer: Peer) -> str:
+    """
+    Whom its verified certificate names, as one word: `cn=build,dns=a.example,serial=0A`. What is between two commas is
+    a kind and a name; a comma in a name is escaped, and so is all that a name could end the word with.
+    """
+    if peer.identity is None:
+        return "-"
+    return ",".join(each.replace(",", "\\x2c") for each in peer.identity.shown().split(" "))

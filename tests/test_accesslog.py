@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet.address import IPv4Address
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,10 +25,12 @@ from mytls.events import (
     Reloaded,
     ReloadFailed,
 )
-from mytls.peer import Peer
+from mytls.guards.access import Access
+from mytls.peer import Identity, Peer
 from tests.lines import log_lines
 
 WHERE: dict[str, Any] = {"connection": 7, "listener": "127.0.0.1:8443", "address": "192.0.2.1:50000"}
+BEGIN = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 NASTY = 'a b"c\\d\r\ne\x1b[31m{log_source}%s\u2028cause=clean'
 
 
@@ -37,6 +43,17 @@ def peer(**facts: Any) -> Peer:
         "group": "x25519",
     }
     return Peer(IPv4Address("TCP", "192.0.2.1", 50000), **(told | facts))
+
+
+def known(name: str, *names: x509.GeneralName) -> Identity:
+    """What a certificate with this CN and these alternative names says."""
+    attribute = x509.NameAttribute(x509.NameOID.COMMON_NAME, name, _validate=False)
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder().subject_name(x509.Name([attribute])).issuer_name(x509.Name([]))
+    builder = builder.not_valid_before(BEGIN).not_valid_after(BEGIN).public_key(key.public_key()).serial_number(0x0A1B)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return Identity.of(builder.sign(key, SHA256()))
 
 
 def closed(who: Peer, **facts: Any) -> Closed:
@@ -72,7 +89,25 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(
             self.line(closed(peer(alpn="h2"))),
             "closed 192.0.2.1:50000 at 127.0.0.1:8443 name=www.example.com TLSv1.3 TLS_AES_128_GCM_SHA256 x25519 "
-            "alpn=h2 in=10 out=20 1.234s clean",
+            "alpn=h2 resumed=- client=- in=10 out=20 1.234s clean",
+        )
+
+    def test_resumed(self) -> None:
+        """An end tells whether the client has gone on with an earlier session."""
+        words = [self.line(closed(peer(resumed=each))).split()[9] for each in (True, False, None)]
+        self.assertEqual(words, ["resumed=yes", "resumed=no", "resumed=-"])
+
+    def test_client(self) -> None:
+        """An end tells whom the client's certificate names, one name of each kind, and its serial number."""
+        shown = known(
+            "build",
+            x509.DNSName("a.example"),
+            x509.DNSName("b.example"),
+            x509.UniformResourceIdentifier("spiffe://example/a"),
+        )
+        self.assertEqual(
+            self.line(closed(peer(identity=shown))).split()[10],
+            "client=cn=build,dns=a.example,uri=spiffe://example/a,serial=0A1B",
         )
 
     def test_closed_with_a_cause(self) -> None:
@@ -85,7 +120,7 @@ class AccessLogTests(SynchronousTestCase):
     def test_closed_without_tls(self) -> None:
         """What is not known is not left out: the fields stay where they are."""
         self.assertIn(
-            " name=- plain - - alpn=- in=",
+            " name=- plain - - alpn=- resumed=- client=- in=",
             self.line(closed(peer(server_name=None, version=None, cipher=None, group=None))),
         )
 
@@ -158,7 +193,32 @@ class AccessLogTests(SynchronousTestCase):
         word = r"a\x20b\x22c\x5cd\x0d\x0ae\x1b[31m{log_source}%s\u{2028}cause=clean"
         self.assertEqual(self.line(failed(server_name=NASTY)).split()[4:6], [f"name={word}", "cause=not-tls"])
         self.assertEqual(self.line(closed(peer(server_name=NASTY))).split()[4:6], [f"name={word}", "TLSv1.3"])
-        self.assertIn(f"alpn={word} in=10", self.line(closed(peer(alpn=NASTY))))
+        self.assertIn(f"alpn={word} resumed=- client=- in=10", self.line(closed(peer(alpn=NASTY))))
+
+    def test_nasty_certificates(self) -> None:
+        """Names of commas, spaces, newlines and escapes are parts of one word, which can be taken apart again."""
+        for name in (NASTY, "a,serial=00", "a client=cn=b", "a\ncn=root", "a\\x2cb", "\U0010ffff" * 64, "a=b,,"):
+            line = self.line(closed(peer(identity=known(name))))
+            fields = [each for each in line.split(" ") if each.startswith("client=")]
+            self.assertEqual(len(fields), 1, name)
+            parts = fields[0].removeprefix("client=").split(",")
+            self.assertEqual([each.partition("=")[0] for each in parts], ["cn", "serial"], name)
+            self.assertEqual(parts[1], "serial=0A1B")
+            self.assertEqual(line.split(" ")[-4:], ["in=10", "out=20", "1.234s", "clean"], name)
+        (first, _) = fields[0].removeprefix("client=").split(",")
+        self.assertEqual(first, r"cn=a=b\x2c\x2c")
+
+    test_nasty_certificates.suppress = [(("ignore",), {"category": UserWarning})]  # type: ignore[attr-defined]
+
+    def test_whole_refusals(self) -> None:
+        """Words about a certificate are not cut before its serial number, whatever its names are."""
+        for name in ("a" * 64, "\n" * 64, "\U0010ffff" * 64):
+            uri = x509.UniformResourceIdentifier("spiffe://example/" + "a" * 200)
+            shown = known(name, x509.DNSName("b" * 63 + ".example"), uri, x509.RFC822Name("c" * 64 + "@d.example"))
+            detail = Access.of(["cn=x"]).refusal(shown)
+            self.assertTrue(self.line(failed(cause=Cause.NOT_ALLOWED, detail=detail)).endswith(" serial=0A1B"), name)
+
+    test_whole_refusals.suppress = [(("ignore",), {"category": UserWarning})]  # type: ignore[attr-defined]
 
     def test_nasty_details(self) -> None:
         """Words that quote a stranger's are one line, with spaces and nothing worse."""
@@ -180,7 +240,7 @@ class AccessLogTests(SynchronousTestCase):
 
     def test_long_name(self) -> None:
         """A line has an end, however long the name."""
-        self.assertLess(len(self.line(failed(server_name="\x00" * 255, detail="x" * 9999))), 800)
+        self.assertLess(len(self.line(failed(server_name="\x00" * 255, detail="x" * 9999))), 1600)
 
 
 class QuietTests(SynchronousTestCase):

@@ -2,73 +2,33 @@
 Which client certificates may enter.
 
     access = Access.of(["cn=build", "uri=spiffe://example/**"], ["serial=0A:1B"])
-    access.refusal(certificate)  # None, or why not
+    access.refusal(identity)  # None, or why not
 
 The chain is verified before; here is decided who of those that the CA vouches for is meant. A certificate enters when
 any `allow` rule matches and no `deny` rule does, so no `allow` rule lets nobody in. Rules are compared with the
 certificate's parsed attributes, never with a name as text: what a CA lets somebody write into a name cannot look like
-another attribute. A certificate that does not parse is refused, also where `all` may enter: a `deny` rule
-could not be trusted to see it.
+another attribute.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from string import ascii_lowercase, ascii_uppercase
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import NameOID
 
 from mytls.errors import ConfigurationError, Troubles, nearest, one_line, visible
 from mytls.names import asked_name, host_name, parent
+from mytls.peer import ADDRESSES, PINS, Identity
 from mytls.settings import HostSettings
 
-#: How much of each of a refused client's names is in the log.
-_SHOWN = 64
-
-_UNPARSED = (
-    ValueError,
-    TypeError,
-    KeyError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
-
-
-@attrs.frozen
-class _Shown:
-    """What a certificate says, parsed whole, so that no rule meets a part of it that does not parse."""
-
-    certificate: x509.Certificate
-    subject: x509.Name
-    issuer: x509.Name
-    alternatives: tuple[x509.GeneralName, ...]
-    key: bytes
-
-    @classmethod
-    def of(cls, certificate: x509.Certificate) -> _Shown:
-        extensions = certificate.extensions
-        try:
-            names = tuple(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-        except x509.ExtensionNotFound:
-            names = ()
-        key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return cls(certificate, certificate.subject, certificate.issuer, names, key)
-
-    def named(self, kind: type[x509.GeneralName]) -> Iterator[str]:
-        """The text of its alternative names of one kind."""
-        return (each.value for each in self.alternatives if isinstance(each, kind))
-
-
-_Matches = Callable[[_Shown], bool]
+_Matches = Callable[[Identity], bool]
 
 
 @attrs.frozen
@@ -131,22 +91,18 @@ class Access:
         troubles.tell()
         return cls(allow, deny)
 
-    def refusal(self, certificate: x509.Certificate) -> str | None:
-        """Why this certificate may not enter, in a few words for the log; None where it may."""
-        try:
-            shown = _Shown.of(certificate)
-        except _UNPARSED as error:
-            return f"the certificate does not parse: {type(error).__name__}"
+    def refusal(self, shown: Identity) -> str | None:
+        """Why who shows this may not enter, in a few words for the log; None where it may."""
         if any(rule.written.startswith("uri=") for rule in (*self.deny, *self.allow)):
             dotted = next((each for each in shown.named(x509.UniformResourceIdentifier) if _DOTS.match(each)), None)
             if dotted is not None:
-                return f"the certificate's URI leads nowhere certain: {visible(dotted, _SHOWN)}"
+                return f"the certificate's URI leads nowhere certain: {visible(dotted)}"
         for rule in self.deny:
             if rule.matches(shown):
-                return f"deny {rule} matches {_who(shown)}"
+                return f"deny {rule} matches {shown.shown()}"
         if any(rule.matches(shown) for rule in self.allow):
             return None
-        return f"no allow rule matches {_who(shown)}" if self.allow else "there is no allow rule, so nobody may enter"
+        return f"no allow rule matches {shown.shown()}" if self.allow else f"there is no allow rule: {shown.shown()}"
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -168,30 +124,19 @@ def _rules(settings: HostSettings, key: str, written: tuple[str, ...], troubles:
     return tuple(rules)
 
 
-def _who(shown: _Shown) -> str:
-    """Whom the certificate names, one name of each kind."""
-    names: dict[str, Sequence[str | bytes]] = {
-        "cn": _values(shown.subject, NameOID.COMMON_NAME),
-        "dns": list(shown.named(x509.DNSName)),
-        "uri": list(shown.named(x509.UniformResourceIdentifier)),
-        "email": list(shown.named(x509.RFC822Name)),
-    }
-    found = [f"{word}={visible(values[0], _SHOWN)}" for word, values in names.items() if values]
-    return " ".join(found) or f"serial={shown.certificate.serial_number:x}"
-
-
 # --- the subject and the issuer
 
 
-def _values(name: x509.Name, oid: ObjectIdentifier) -> list[str | bytes]:
-    return [attribute.value for attribute in name.get_attributes_for_oid(oid)]
+def _cn(wanted: str) -> _Matches:
+    return lambda shown: wanted in shown.cn
 
 
-def _subject(oid: ObjectIdentifier) -> Callable[[str], _Matches]:
-    def parse(wanted: str) -> _Matches:
-        return lambda shown: wanted in _values(shown.subject, oid)
+def _ou(wanted: str) -> _Matches:
+    return lambda shown: wanted in shown.ou
 
-    return parse
+
+def _o(wanted: str) -> _Matches:
+    return lambda shown: wanted in shown.o
 
 
 #: OpenSSL's words for attributes that RFC 4514 has none for.
@@ -200,14 +145,16 @@ _MORE_ATTRIBUTES = {"emailAddress": NameOID.EMAIL_ADDRESS, "serialNumber": NameO
 
 def _issuer(wanted: str) -> _Matches:
     if "=" not in wanted:
-        return lambda shown: wanted in _values(shown.issuer, NameOID.COMMON_NAME)
+        return lambda shown: any(
+            each.value == wanted for each in shown.certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+        )
     try:
         name = x509.Name.from_rfc4514_string(wanted, _MORE_ATTRIBUTES)
     except ValueError:
         raise ConfigurationError(
             "expected the CN of a CA, or its name as `openssl x509 -noout -subject -nameopt RFC2253` prints it"
         ) from None
-    return lambda shown: shown.issuer == name
+    return lambda shown: shown.certificate.issuer == name
 
 
 # --- alternative names
@@ -231,6 +178,7 @@ def _covering(shown: str) -> tuple[str, ...]:
 _URI = re.compile(r"([^:/?#]+):(//[^/?#]*)?(.*)", re.DOTALL)
 _STARS = re.compile(r"(\*+)")
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _WILD = {"*": "[^/?#]+", "**": ".*"}
 #: A segment `.` or `..` (RFC 3986 section 3.3): whether a rule means the URI with it or without is up to who reads it.
 _DOTS = re.compile(r"[^?#]*/(\.|%2E){1,2}([/?#]|\Z)", re.IGNORECASE)
@@ -247,7 +195,7 @@ def _uri(wanted: str) -> _Matches:
         raise ConfigurationError("** may stand once, and one of the two in a segment")
     pattern = re.compile("".join(_WILD.get(each) or re.escape(each) for each in _STARS.split(path)), re.DOTALL)
 
-    def matches(shown: _Shown) -> bool:
+    def matches(shown: Identity) -> bool:
         found = (_spelled(each) for each in shown.named(x509.UniformResourceIdentifier))
         return any(each is not None and each[0] == place and pattern.fullmatch(each[1]) for each in found)
 
@@ -257,14 +205,15 @@ def _uri(wanted: str) -> _Matches:
 def _spelled(uri: str) -> tuple[str, str] | None:
     """
     Scheme and authority, and the rest, in one spelling of what RFC 3986 section 6.2.2.1 holds for the same: scheme and
-    host in lower case, the digits of percent-encodings in upper. Nothing is decoded.
+    host in lower case, the digits of percent-encodings in upper. Nothing is decoded. Letters beyond ASCII have no case:
+    the Kelvin sign is no k.
     """
     match = _URI.fullmatch(uri)
     if match is None:
         return None
     scheme, authority, rest = match[1], match[2] or "", match[3]
     user, at, host = authority.rpartition("@")
-    place = f"{scheme.lower()}:{user}{at}{host.lower()}"
+    place = f"{scheme.translate(_LOWER)}:{user}{at}{host.translate(_LOWER)}"
     return _ENCODED.sub(_in_upper_case, place), _ENCODED.sub(_in_upper_case, rest)
 
 
@@ -287,48 +236,47 @@ def _mailbox(shown: str) -> tuple[str, str | None]:
 
 
 def _ip(wanted: str) -> _Matches:
+    """
+    An IPv4 address has four octets in a certificate (RFC 5280 section 4.2.1.6). One of IPv6 that maps one of IPv4 is
+    another address, and is under rules of IPv6 alone.
+    """
     try:
+        if "%" in wanted:  # a zone is of one machine, and of no certificate
+            raise ValueError
         network = ipaddress.ip_network(wanted)
     except ValueError:
         raise ConfigurationError("expected an address such as 192.0.2.7, or a network such as 2001:db8::/32") from None
 
-    def matches(shown: _Shown) -> bool:
-        values = (each.value for each in shown.alternatives if isinstance(each, x509.IPAddress))
-        return any(value in network for value in values if isinstance(value, _ADDRESSES))
+    def matches(shown: Identity) -> bool:
+        values = (each.value for each in shown.names if isinstance(each, x509.IPAddress))
+        return any(value in network for value in values if isinstance(value, ADDRESSES))
 
     return matches
-
-
-_ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address)
 
 
 # --- serial number and key
 
 
 def _serial(wanted: str) -> _Matches:
-    if not re.fullmatch(r"[0-9A-Fa-f]{1,42}|[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{2}){1,20}", wanted):
+    if not re.fullmatch(r"-?([0-9A-Fa-f]{1,42}|[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{2}){1,20})", wanted):
         raise ConfigurationError("expected hex digits, with colons or without, as in serial=0A:1B")
     number = int(wanted.replace(":", ""), 16)
     return lambda shown: shown.certificate.serial_number == number
 
 
-_HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
-
-
 def _spki(wanted: str) -> _Matches:
     """A pin of the key, as RFC 7469 section 2.4 makes it: a hash of the SubjectPublicKeyInfo (DER)."""
     name, _, text = wanted.partition(":")
-    if name not in _HASHES:
-        raise ConfigurationError(f"there is no pin with {name!r}{nearest(name, _HASHES)}")
-    make = _HASHES[name]
+    if name not in PINS:
+        raise ConfigurationError(f"there is no pin with {name!r}{nearest(name, PINS)}")
     try:
         pin = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ConfigurationError("what stands behind the colon is no base64") from None
-    size = make().digest_size
+    size = PINS[name]().digest_size
     if len(pin) != size:
         raise ConfigurationError(f"a {name} pin is base64 of {size} bytes, and these are {len(pin)}")
-    return lambda shown: make(shown.key).digest() == pin
+    return lambda shown: PINS[name](shown.key).digest() == pin
 
 
 def _everybody(_: str) -> _Matches:
@@ -336,9 +284,9 @@ def _everybody(_: str) -> _Matches:
 
 
 _WORDS: dict[str, tuple[Callable[[str], _Matches], str]] = {
-    "cn": (_subject(NameOID.COMMON_NAME), "cn=TEXT"),
-    "ou": (_subject(NameOID.ORGANIZATIONAL_UNIT_NAME), "ou=TEXT"),
-    "o": (_subject(NameOID.ORGANIZATION_NAME), "o=TEXT"),
+    "cn": (_cn, "cn=TEXT"),
+    "ou": (_ou, "ou=TEXT"),
+    "o": (_o, "o=TEXT"),
     "dns": (_dns, "dns=NAME"),
     "uri": (_uri, "uri=URI"),
     "email": (_email, "email=MAILBOX"),

@@ -31,7 +31,14 @@ _MESSAGE_HEADER = 4
 _ALERT, _HANDSHAKE = 21, 22
 _CLIENT_HELLO = 1
 
-_SERVER_NAME, _SUPPORTED_GROUPS, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS = 0, 10, 13, 16, 43
+_SERVER_NAME, _SUPPORTED_GROUPS, _POINT_FORMATS, _SIGNATURE_ALGORITHMS, _ALPN, _SUPPORTED_VERSIONS = (
+    0,
+    10,
+    11,
+    13,
+    16,
+    43,
+)
 
 _HTTP_METHODS = (
     b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"CONNECT ", b"PRI * HTTP",
@@ -51,6 +58,8 @@ class ClientHello:
     @ivar versions: `supported_versions`, or the legacy version alone where that extension is missing
     @ivar groups: `supported_groups`
     @ivar signature_algorithms: the extension of that name
+    @ivar point_formats: `ec_point_formats` (RFC 8422 section 5.1.2), one byte each, as far as they came: TLS 1.3 has no
+        use for them, and OpenSSL does not look at them there
     """
 
     version: int
@@ -61,6 +70,7 @@ class ClientHello:
     versions: tuple[int, ...] = ()
     groups: tuple[int, ...] = ()
     signature_algorithms: tuple[int, ...] = ()
+    point_formats: bytes = b""
 
     @classmethod
     def from_message(cls, body: bytes) -> ClientHello:
@@ -189,6 +199,7 @@ def _parse(body: bytes) -> ClientHello:
         versions=(version,) if versions is None else _numbers(_whole(versions, 1), "supported versions"),
         groups=_list(fields, _SUPPORTED_GROUPS, "groups"),
         signature_algorithms=_list(fields, _SIGNATURE_ALGORITHMS, "signature algorithms"),
+        point_formats=_as_far_as_it_goes(fields.get(_POINT_FORMATS, b"")),
     )
 
 
@@ -206,6 +217,11 @@ def _whole(data: bytes, width: int) -> bytes:
     if len(data) < width or int.from_bytes(data[:width], "big") != len(data) - width:
         raise _bad("the length of an extension does not add up")
     return data[width:]
+
+
+def _as_far_as_it_goes(data: bytes) -> bytes:
+    """The vector at the start of C{data}, its length in one byte."""
+    return data[1 : 1 + data[0]] if data else b""
 
 
 def _numbers(data: bytes, what: str) -> tuple[int, ...]:

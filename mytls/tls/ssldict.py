@@ -9,6 +9,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID
 
+from mytls.peer import serial_text
+
 
 def as_ssl_dict(certificate: x509.Certificate) -> dict[str, Any]:
     """
@@ -21,7 +23,7 @@ def as_ssl_dict(certificate: x509.Certificate) -> dict[str, Any]:
         "subject": _name(certificate.subject),
         "issuer": _name(certificate.issuer),
         "version": certificate.version.value + 1,
-        "serialNumber": _even_hex(certificate.serial_number),
+        "serialNumber": serial_text(certificate.serial_number),
         "notBefore": _ssl_date(certificate.not_valid_before_utc),
         "notAfter": _ssl_date(certificate.not_valid_after_utc),
     }
@@ -44,9 +46,10 @@ def as_ssl_dict(certificate: x509.Certificate) -> dict[str, Any]:
 
 
 def _extensions(certificate: x509.Certificate) -> dict[x509.ObjectIdentifier, Any]:
+    """Those that it has; of a certificate whose extensions do not parse none: it still has a subject."""
     try:
         return {each.oid: each.value for each in certificate.extensions}
-    except (ValueError, x509.DuplicateExtension):  # a certificate whose extensions do not parse still has a subject
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return {}
 
 
@@ -125,11 +128,6 @@ def _openssl_ip(name: x509.IPAddress) -> str:
 
 def _uris(names: Iterable[x509.GeneralName]) -> tuple[str, ...]:
     return tuple(name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))
-
-
-def _even_hex(number: int) -> str:
-    digits = f"{number:X}"
-    return digits if len(digits) % 2 == 0 else f"0{digits}"
 
 
 def _ssl_date(moment: datetime.datetime) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.handlers.connstream import Connstream
 from mytls.peer import Peer
+from mytls.tls.ssldict import as_ssl_dict
 from tests.handlers.twins import certified_context, demanding_options, of_client
 from tests.memory import CLIENT_ADDRESS, Link
 
@@ -35,6 +37,16 @@ class FactTests(SynchronousTestCase):
         stream = self.stream(server_name=None)
         self.assertEqual((stream.getpeercert(), stream.getpeercert(True)), (None, None))
         self.assertIsNone(stream.server_hostname)
+
+    def test_certificate(self) -> None:
+        """A client's certificate is shown as DER, and in the shape that the ssl module has for it."""
+        stream = self.stream(options=demanding_options(), context=certified_context())
+        self.assertEqual(stream.getpeercert(True), of_client().public_bytes(Encoding.DER))
+        shown = stream.getpeercert()
+        self.assertEqual(shown, as_ssl_dict(of_client()))
+        self.assertIn((("commonName", "a client"),), shown["subject"])
+        self.assertIn(("IP Address", "2001:DB8:0:0:0:0:0:1"), shown["subjectAltName"])
+        self.assertEqual(stream.peer.ip, ("2001:db8::1", "192.0.2.7"))
 
     def test_agreed(self) -> None:
         """Cipher and version are those of the handshake; what nobody has any more is None."""

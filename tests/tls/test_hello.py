@@ -14,7 +14,7 @@ from mytls.errors import Alert, Cause, TLSFailure, alert_record
 from mytls.tls.hello import MAX_ALPN, MAX_FRAGMENT, MAX_HELLO, ClientHello, HelloReader
 from tests.memory import client_context, key_pair
 
-SERVER_NAME, GROUPS, SIGNATURES, ALPN, VERSIONS, PADDING = 0, 10, 13, 16, 43, 21
+SERVER_NAME, GROUPS, FORMATS, SIGNATURES, ALPN, VERSIONS, PADDING = 0, 10, 11, 13, 16, 43, 21
 
 
 def vector(width: int, data: bytes) -> bytes:
@@ -201,6 +201,19 @@ class FieldTests(SynchronousTestCase):
         self.assertEqual(hello.versions, (0x7F12, 0x0304))
         self.assertEqual(hello.groups, (29,))
         self.assertEqual(hello.signature_algorithms, (0x0403, 0x0804))
+
+    def test_point_formats(self) -> None:
+        """Point formats are read as far as they go: OpenSSL does not look at them where TLS 1.3 is spoken."""
+        for data, expected in (
+            (b"\1\0", b"\0"),
+            (b"\3\0\1\2", b"\0\1\2"),
+            (b"", b""),
+            (b"\0", b""),
+            (b"\2\0", b"\0"),
+            (b"\1\0\1", b"\0"),
+        ):
+            self.assertEqual(self.read(extension(FORMATS, data)).point_formats, expected, data)
+        self.assertEqual(self.read().point_formats, b"")
 
     def test_longest_name(self) -> None:
         """A name has up to 255 bytes, and is kept as it was sent."""
@@ -501,7 +514,7 @@ class PropertyTests(SynchronousTestCase):
         )
 
     @few
-    @given(st.lists(st.tuples(st.sampled_from([0, 10, 13, 16, 43, 77]), st.binary(max_size=12)), max_size=4))
+    @given(st.lists(st.tuples(st.sampled_from([0, 10, 11, 13, 16, 43, 77]), st.binary(max_size=12)), max_size=4))
     def test_any_extensions(self, extensions: list[tuple[int, bytes]]) -> None:
         """The same, for whatever can be in its extensions."""
         content = body([extension(kind, data) for kind, data in extensions])
