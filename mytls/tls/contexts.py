@@ -40,10 +40,10 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion
 
 from mytls.settings import HostSettings
 from mytls.tls.certificates import KeyPair
-from mytls.tls.clients import verify_clients
 from mytls.tls.files import Files, read
 from mytls.tls.profiles import Profile, apply_to, has_curve, profile_of
 from mytls.tls.trust import ClientTrust
+from mytls.tls.verifier import Admit, Verifier, verify_clients
 
 #: What makes an C{OpenSSL.SSL.Connection} for a transport of ours.
 ConnectionMaker = Callable[[Any], SSL.Connection]
@@ -64,7 +64,13 @@ class NoCommonProtocol(Exception):
 
 
 class HostOptions(CertificateOptions):
-    """The options of a host, whose context is right already."""
+    """
+    The options of a host, whose context is right already.
+
+    @ivar clients: who verifies clients; None where none is asked for a certificate
+    """
+
+    clients: Verifier | None = None
 
 
 def host_options(
@@ -73,7 +79,8 @@ def host_options(
     clients: ClientTrust | None = None,
     keylog: Callable[[bytes], object] | None = None,
     files: Files | None = None,
-) -> CertificateOptions:
+    admit: Admit = lambda identity: None,
+) -> HostOptions:
     """
     The options of a host, with a context of its own.
 
@@ -81,6 +88,7 @@ def host_options(
     @param clients: whose certificates it accepts; not looked at where C{client-auth} is off
     @param keylog: is called with each line for a key log file, without its end
     @param files: what the host's files are read through
+    @param admit: who of the verified clients may enter; all, if left out
     @raise ConfigurationError: settings that cannot be served
     """
     profile = profile_of(settings, [pair.key for pair in pairs])
@@ -97,7 +105,7 @@ def host_options(
         content = read(settings, "dh-parameters", settings.dh_parameters, files or Files())
         _diffie_hellman(context, settings, content)
     if settings.client_auth != "off":
-        verify_clients(context, settings, clients)
+        options.clients = verify_clients(context, settings, clients, admit)
     if any(pair.staple for pair in pairs):
         context.set_ocsp_server_callback(_staple(pairs))
     if keylog is not None:

@@ -12,6 +12,7 @@ import attrs
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 
 from mytls.errors import ConfigurationError
 from mytls.settings import HostSettings
@@ -29,11 +30,13 @@ class ClientTrust:
     @ivar authorities: the CAs
     @ivar revocations: the revocation lists of some of them
     @ivar paths: the files of the revocation lists, in their order
+    @ivar stale: whether a list past its next update is gone by
     """
 
     authorities: tuple[x509.Certificate, ...]
     revocations: tuple[x509.CertificateRevocationList, ...] = ()
     paths: tuple[str, ...] = ()
+    stale: bool = False
 
     @property
     def digest(self) -> bytes:
@@ -62,9 +65,10 @@ class ClientTrust:
         for path, each in zip_longest(self.paths, self.revocations, fillvalue=""):
             assert not isinstance(each, str)
             if each.next_update_utc is not None and now > each.next_update_utc:
+                who = "whoever was revoked since enters" if self.stale else "none of its clients can enter"
                 yield (
                     f"{path}{': ' if path else ''}the revocation list of {shown(each.issuer)} ended on "
-                    f"{each.next_update_utc:%Y-%m-%d}, so none of its clients can enter: get the new one"
+                    f"{each.next_update_utc:%Y-%m-%d}, so {who}: get the new one"
                 )
 
 
@@ -86,13 +90,39 @@ def client_trust(settings: HostSettings, files: Files) -> ClientTrust | None:
                 f"the revocation list of {shown(each.issuer)} is signed by no CA of client-ca; add that CA, or leave "
                 "the list out",
             )
-    if not authorities:
+    if not authorities and not settings.pinned:
         raise settings.wrong("client-auth", settings.client_auth, "no CA to verify clients with; say client-ca")
     return ClientTrust(
         tuple(each for each, _ in authorities),
         tuple(each for each, _ in revocations),
         tuple(path for _, path in revocations),
+        stale=settings.stale_crl == "accept",
     )
+
+
+def refuse_deltas(settings: HostSettings, clients: ClientTrust) -> None:
+    """
+    OpenSSL passes over deltas (RFC 5280 section 5.2.4), and with them over what they revoke.
+
+    @raise ConfigurationError: there is one among the lists
+    """
+    for path, each in zip_longest(clients.paths, clients.revocations, fillvalue=""):
+        assert not isinstance(each, str)
+        if any(extension.oid == ExtensionOID.DELTA_CRL_INDICATOR for extension in each.extensions):
+            trouble = "a delta of a revocation list, which is not used; expected the whole list"
+            raise settings.wrong("crl", path, trouble)
+
+
+def revoked_authorities(clients: ClientTrust) -> set[x509.Name]:
+    """The authorities that a list has revoked, and those below them."""
+    gone: set[x509.Name] = set()
+    for _ in clients.authorities:  # so deep is the longest chain
+        for each in clients.authorities:
+            lists = (one for one in clients.revocations if one.issuer == each.issuer)
+            number = each.serial_number
+            if each.issuer in gone or any(one.get_revoked_certificate_by_serial_number(number) for one in lists):
+                gone.add(each.subject)
+    return gone
 
 
 def _all(

@@ -97,6 +97,11 @@ class Tunnel:
         self._change(_Event.ESTABLISHED)
         return True
 
+    @property
+    def resumed(self) -> bool | None:
+        """Whether the handshake has resumed a session; None where pyOpenSSL does not tell."""
+        return None
+
     def shed(self) -> None:
         """The handshake is done: give back memory that it alone has needed, where that can be done."""
 
@@ -195,6 +200,10 @@ class DirectTunnel(Tunnel):
         self._waiting = False
         self._found: TLSFailure | None = None
 
+    @property
+    def resumed(self) -> bool | None:
+        return bool(_lib.SSL_session_reused(self._ssl))
+
     def shed(self) -> None:
         """Give back what the handshake has made the BIOs grow to; both are empty now, and OpenSSL frees them."""
         if _lib.BIO_get_mem_data(self._in, _NULL) or _lib.BIO_get_mem_data(self._out, _NULL):
@@ -279,6 +288,7 @@ def has_door(connection: object, module: object) -> bool:
         "SSL_read",
         "SSL_write",
         "SSL_get_error",
+        "SSL_session_reused",
         "SSL_set_bio",
         "BIO_new",
         "BIO_s_mem",

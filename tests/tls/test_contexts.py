@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +13,6 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
@@ -26,9 +24,8 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-import mytls.tls.clients
 from mytls.errors import Cause, ConfigurationError
-from mytls.events import Established, HandshakeFailed
+from mytls.events import HandshakeFailed
 from mytls.settings import HostSettings
 from mytls.tls import contexts
 from mytls.tls.certificates import KeyPair
@@ -37,9 +34,8 @@ from mytls.tls.profiles import PROFILES
 from mytls.tls.trust import ClientTrust
 from tests.files import folder
 from tests.memory import Link, RecorderFactory, authority, client_context, key_pair, tls_options
-from tests.tls.authority import CLIENT, DAY, NOW, SERVER, Authority, ec_key, rsa_key, showing
-
-VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+from tests.tls.authority import DAY, Authority, ec_key, rsa_key, showing
+from tests.tls.clients import VERSIONS, trusting
 
 #: RFC 7919 appendix A.1, a group of 2048 bits.
 FFDHE2048 = int(
@@ -239,11 +235,6 @@ class HostOptionsTests(SynchronousTestCase):
                 link.pump()
 
 
-def trusting(*authorities: Authority, revocations: Sequence[x509.CertificateRevocationList] = ()) -> ClientTrust:
-    """Who may issue clients' certificates."""
-    return ClientTrust(tuple(each.certificate for each in authorities), tuple(revocations))
-
-
 def options_for(clients: ClientTrust | None, pair: KeyPair | None = None, **said: Any) -> CertificateOptions:
     """The options of a host with client certificates."""
     settings = HostSettings(**{"client_auth": "required", **said})
@@ -340,7 +331,7 @@ class ChainTests(SynchronousTestCase):
         self.assertRaises(SSL.Error, link.handshake)
         failed = link.events[-1]
         assert isinstance(failed, HandshakeFailed)
-        self.assertIn("its key is too weak: client certificate CN=friend", failed.detail)
+        self.assertIn("its key is too weak: client certificate cn=friend", failed.detail)
 
     def test_worthless_key(self) -> None:
         """RSA with 512 bits is refused in one line, in each profile."""
@@ -433,23 +424,6 @@ class SessionTests(SynchronousTestCase):
             for context in self.contexts(shows):
                 self.assertFalse(self.resumed(context, make(), make()))
 
-    def test_no_way_around_certificates(self) -> None:
-        """A session of an open host, or of one where certificates are optional, opens no host that requires them."""
-        trust = trusting(self.root)
-        for open_host in (tls_options(), options_for(trust, client_auth="optional")):
-            for context in self.contexts(False):
-                session = self.meets(context, open_host).client.get_session()
-                link = Link(options=options_for(trust), context=context)
-                assert session is not None
-                link.client.set_session(session)
-                with self.assertRaises(SSL.Error):
-                    link.handshake()
-                    link.read_client()
-                failed = link.events[-1]
-                assert isinstance(failed, HandshakeFailed)
-                self.assertIs(failed.cause, Cause.NO_CERTIFICATE)
-                self.assertEqual(link.handlers, [])
-
     def test_who_it_is(self) -> None:
         """A session that is resumed has the certificate that it was made with."""
         for context in self.contexts(True):
@@ -461,182 +435,10 @@ class SessionTests(SynchronousTestCase):
             self.assertIsNotNone(known[0])
             self.assertEqual(known[0], known[1])
 
-    def test_outdated(self) -> None:
-        """A session ends with the client's certificate, with a CA that the client has sent, and with a list."""
-        root = Authority("Root", until=9 * DAY)
-        between = Authority("Between", root)
-        lasting: dict[str, Any] = {"until": 9 * DAY}
-        for client, revocations, cause in (
-            (root.client(), (), Cause.EXPIRED),
-            (between.client(**lasting), (), Cause.EXPIRED),
-            (root.client(**lasting), (root.revoking(),), Cause.REVOKED),
-            (root.client(**lasting), (root.revoking(until=9 * DAY),), None),
-            (Authority("Lasting", root, **lasting).client(**lasting), (), None),
-        ):
-            for context in self.contexts(False):
-                options = options_for(trusting(root, revocations=revocations))
-                first = self.meets(showing(client, context), options)
-                store = options.getContext().get_cert_store()
-                assert store is not None
-                store.set_time((NOW + 2 * DAY).replace(tzinfo=None))
-                last = self.meets(context, options, first.client.get_session()).events[-1]
-                self.assertIs(getattr(last, "cause", None), cause)
-                self.assertIsInstance(last, HandshakeFailed if cause else Established)
-
-    def test_many_between(self) -> None:
-        """Who has no CA of a client's any more lets nobody in with it: what is kept of strangers has a bound."""
-        self.patch(mytls.tls.clients, "_MAX_BETWEEN", 0)
-        client = Authority("Between", self.root).client()
-        for context in self.contexts(False):
-            options = options_for(trusting(self.root))
-            first = self.meets(showing(client, context), options)
-            last = self.meets(context, options, first.client.get_session()).events[-1]
-            self.assertIs(getattr(last, "cause", None), Cause.UNKNOWN_CA)
-
     def test_lifetime(self) -> None:
         """A session is good for two hours."""
         self.assertEqual(SESSION_LIFETIME, 2 * 60 * 60)
         self.assertEqual(tls_options().getContext().get_timeout(), SESSION_LIFETIME)
-
-
-class ClientAuthTests(SynchronousTestCase):
-    """`client-auth`: who is let in. Why others are not is in `test_failures`."""
-
-    def setUp(self) -> None:
-        self.root = Authority("Root")
-        self.between = Authority("Between", self.root)
-
-    def enters(self, options: CertificateOptions, context: SSL.Context) -> bool:
-        """Whether the handler meets this client."""
-        link = Link(options=options, context=context)
-        try:
-            link.handshake()
-            link.read_client()
-        except SSL.Error:
-            link.to_server(link.outgoing())
-        self.assertEqual(link.kinds(), ["Accepted", "Established" if link.handlers else "HandshakeFailed"])
-        return bool(link.handlers)
-
-    def test_required(self) -> None:
-        """Who has a certificate of the CA's enters, and nobody else."""
-        for version in VERSIONS:
-            options = options_for(trusting(self.root))
-            self.assertTrue(self.enters(options, showing(self.root.client(), client_context(version))))
-            self.assertTrue(self.enters(options, showing(self.between.client(), client_context(version))))
-            self.assertFalse(self.enters(options, client_context(version)))
-            self.assertFalse(self.enters(options, showing(Authority("Root").client(), client_context(version))))
-
-    def test_optional(self) -> None:
-        """Who has none enters too; a wrong one is no better for that."""
-        for version in VERSIONS:
-            options = options_for(trusting(self.root), client_auth="optional")
-            self.assertTrue(self.enters(options, showing(self.root.client(), client_context(version))))
-            self.assertTrue(self.enters(options, client_context(version)))
-            self.assertFalse(self.enters(options, showing(Authority("Root").client(), client_context(version))))
-
-    def test_off(self) -> None:
-        """No certificate is asked for, and none is looked at."""
-        for version in VERSIONS:
-            options = host_options(HostSettings(), [key_pair()], trusting(self.root))
-            link = Link(options=options, context=showing(Authority("Root").client(), client_context(version)))
-            link.handshake()
-            peer = link.transport.peer
-            assert peer is not None
-            self.assertIsNone(peer.certificate)
-            self.assertEqual(link.client.get_client_ca_list(), [])
-
-    def test_no_authority(self) -> None:
-        """Nobody to verify with is an error, and never a host that lets everybody in."""
-        for client_auth in ("required", "optional"):
-            for nobody in (None, trusting()):
-                with self.assertRaisesRegex(ConfigurationError, f"^client-auth={client_auth}: no CA to verify clients"):
-                    options_for(nobody, client_auth=client_auth)
-
-    def test_mode(self) -> None:
-        """The context says itself that it verifies; one that does not is never given out."""
-        required = options_for(trusting(self.root)).getContext().get_verify_mode()
-        self.assertEqual(required, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-        optional = options_for(trusting(self.root), client_auth="optional").getContext().get_verify_mode()
-        self.assertEqual(optional, SSL.VERIFY_PEER)
-        self.patch(SSL.Context, "set_verify", lambda *arguments: None)
-        self.assertRaises(RuntimeError, options_for, trusting(self.root))
-
-    def test_authorities_are_named(self) -> None:
-        """The client is told which CAs are meant, so that it can choose."""
-        for version in VERSIONS:
-            link = Link(options=options_for(trusting(self.root, self.between), client_auth="optional"),
-                        context=client_context(version))  # fmt: skip
-            link.handshake()
-            self.assertEqual([each.commonName for each in named(link.client)], ["Root", "Between"])
-
-    def test_intermediate_alone(self) -> None:
-        """A CA is trusted by itself, without its root: for what it has issued, and nothing else of the root's."""
-        root = self.root.certificate
-        for version in VERSIONS:
-            options = options_for(trusting(self.between))
-            friend = self.between.client()
-            for sent_too in ((), friend.chain, (*friend.chain, root)):
-                client = attrs.evolve(friend, chain=sent_too)
-                self.assertTrue(self.enters(options, showing(client, client_context(version))), len(sent_too))
-            for stranger in (self.root.client(), Authority("Another", self.root).client()):
-                client = attrs.evolve(stranger, chain=(*stranger.chain, root))
-                self.assertFalse(self.enters(options, showing(client, client_context(version))))
-
-    def test_usage(self) -> None:
-        """A certificate without extended key usages is for everything, so for clients too."""
-        for version in VERSIONS:
-            for usages in ((), (CLIENT,), (SERVER, CLIENT)):
-                client = showing(self.root.client(usages=usages), client_context(version))
-                self.assertTrue(self.enters(options_for(trusting(self.root)), client))
-
-    def test_revocation(self) -> None:
-        """Who is not on the list of his CA enters."""
-        alone = trusting(self.between, revocations=[self.between.revoking()])
-        for version in VERSIONS:
-            friend = showing(self.between.client(), client_context(version))
-            self.assertTrue(self.enters(options_for(alone), friend))
-        revoked = self.root.client("foe").certificate
-        for revocations in (
-            (self.root.revoking(revoked),),
-            (self.root.revoking(revoked), self.between.revoking(revoked)),
-            (self.between.revoking(revoked),),
-        ):
-            options = options_for(trusting(self.root, self.between, revocations=revocations))
-            issuer = self.root if len(revocations) == 2 or revocations[0].issuer == self.root.name else self.between
-            for version in VERSIONS:
-                self.assertTrue(self.enters(options, showing(issuer.client(), client_context(version))))
-
-    def test_lists_of_all(self) -> None:
-        """Where each CA above has a list too, all are looked at, whatever other authorities have."""
-        lists = self.root.revoking(), self.between.revoking()
-        revoked = self.root.revoking(self.between.certificate), self.between.revoking()
-        for more in ((), (Authority("Other"),)):
-            for revocations, good in ((lists, True), (revoked, False)):
-                options = options_for(trusting(self.root, self.between, *more, revocations=revocations))
-                for version in VERSIONS:
-                    client = showing(self.between.client(), client_context(version))
-                    self.assertIs(self.enters(options, client), good)
-
-    def test_revoked_authority(self) -> None:
-        """An authority that is revoked, or is below one, vouches for nobody, whatever other authorities have."""
-        below = Authority("Below", self.between)
-        lonely = Authority("Lonely", Authority("Elsewhere"))
-        lists = [each.revoking() for each in (self.between, below, lonely)]
-        revoked = [self.root.revoking(self.between.certificate), *lists]
-        for issuer in (self.between, below, lonely):
-            for revocations, good in ((lists, True), (revoked, issuer is lonely)):
-                options = options_for(trusting(self.root, self.between, below, lonely, revocations=revocations))
-                for version in VERSIONS:
-                    client = showing(issuer.client(), client_context(version))
-                    self.assertIs(self.enters(options, client), good, issuer.name)
-
-    def test_delta(self) -> None:
-        """A delta of a list, which OpenSSL would pass over, is refused."""
-        builder = x509.CertificateRevocationListBuilder(self.root.name, NOW - DAY, NOW + DAY)
-        delta = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True).sign(self.root.key, SHA256())
-        clients = attrs.evolve(trusting(self.root, revocations=[self.root.revoking(), delta]), paths=("a.crl", "b.crl"))
-        with self.assertRaisesRegex(ConfigurationError, "^crl=b.crl: a delta of a revocation list, which is not used"):
-            options_for(clients)
 
 
 class StapleTests(SynchronousTestCase):
@@ -750,13 +552,6 @@ def seclevel(level: int) -> SSL.Context:
     context = client_context()
     context.set_cipher_list(f"DEFAULT:@SECLEVEL={level}".encode())
     return context
-
-
-def named(client: SSL.Connection) -> Any:
-    """The names of the CAs that the server has asked for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return client.get_client_ca_list()
 
 
 def toy_key() -> rsa.RSAPrivateKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -55,6 +56,7 @@ class TrustTests(SynchronousTestCase):
         """A file that is missing, empty, a key, or cut is an error, also beside a good one."""
         good = self.write("good.pem", pem(self.of_one))
         self.refused("clientCA=DIR/none: no such file", good, str(self.folder / "none"))
+        self.refused("clientCA=DIR: cannot be read: Is a directory", good, str(self.folder))
         for content in (b"", b"nothing", key_pem(self.one.key), pem(self.one.revoking())):
             path = self.write("wrong.pem", content)
             self.refused("clientCA=DIR/wrong.pem: there is no CA certificate in it; expected PEM or DER", good, path)
@@ -79,10 +81,34 @@ class TrustTests(SynchronousTestCase):
         found = self.trust(authorities, crl=(der, together))
         self.assertEqual((found.revocations, found.paths), ((of_two, of_one), (der, together)))
 
+    def test_old_revocations(self) -> None:
+        """Whether an old list is gone by is what the host says."""
+        authority = self.write("one.pem", pem(self.of_one))
+        by_default = HostSettings(client_auth="required", client_ca=(authority,))
+        for settings, stale in (
+            (by_default, False),
+            (attrs.evolve(by_default, stale_crl="refuse"), False),
+            (attrs.evolve(by_default, stale_crl="accept"), True),
+        ):
+            found = client_trust(settings, files())
+            assert found is not None
+            self.assertIs(found.stale, stale)
+
+    def test_pins_alone(self) -> None:
+        """Where clients are known by their keys alone there is nobody to trust; a list of somebody's is an error."""
+        pinned = HostSettings(client_auth="required", allow=("spki=sha256:AAAA",))
+        self.assertEqual(client_trust(pinned, files()), ClientTrust(()))
+        path = self.write("one.crl", pem(self.one.revoking(1)))
+        with self.assertRaisesRegex(ConfigurationError, "is signed by no CA of client-ca"):
+            client_trust(attrs.evolve(pinned, crl=(path,)), files())
+        with self.assertRaisesRegex(ConfigurationError, "no CA to verify clients with"):
+            client_trust(attrs.evolve(pinned, allow=(*pinned.allow, "cn=friend")), files())
+
     def test_revocations_that_are_none(self) -> None:
         """As of CAs."""
         authority = self.write("one.pem", pem(self.of_one))
         self.refused("crl=DIR/none: no such file", authority, crl=(str(self.folder / "none"),))
+        self.refused("crl=DIR: cannot be read: Is a directory", authority, crl=(str(self.folder),))
         for content in (b"", b"nothing", pem(self.of_one)):
             path = self.write("wrong.crl", content)
             self.refused(
@@ -145,6 +171,14 @@ class WarningTests(SynchronousTestCase):
         own = (authority.certified(ca=True),)
         self.assertEqual(ClientTrust(own, (old,), ("a.crl",)).warnings(NOW), (f"a.crl: {line}",))
         self.assertEqual(ClientTrust(own, (old,)).warnings(NOW), (line,))
+
+    def test_old_list_that_is_gone_by(self) -> None:
+        """With `stale-crl = accept` it lets in whoever is not on it, and the warning says what that means."""
+        authority = Party("CA")
+        old = authority.revoking(1, end=-DAY)
+        trust = ClientTrust((authority.certified(ca=True),), (old,), ("a.crl",), stale=True)
+        line = "the revocation list of CN=CA ended on 2026-05-31, so whoever was revoked since enters: get the new one"
+        self.assertEqual(trust.warnings(NOW), (f"a.crl: {line}",))
 
     def test_old_authority(self) -> None:
         """So is a CA's certificate."""
