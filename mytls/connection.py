@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,15 +21,14 @@ from mytls.errors import Alert, Cause, TLSFailure, alert_record
 from mytls.events import Accepted, Closed, Established, HandlerFailed, HandshakeFailed, Observers
 from mytls.goodbye import Goodbye
 from mytls.guards.deadlines import Deadline
-from mytls.hosts import Hosts
+from mytls.guards.policy import ask
+from mytls.hosts import Host, Hosts
 from mytls.interfaces import IDrainable
 from mytls.passthrough import Passthrough
 from mytls.peer import Peer
-from mytls.tls.clients import refusal_now
 from mytls.tls.contexts import ConnectionMaker
-from mytls.tls.failures import refused
 from mytls.tls.hello import ClientHello, HelloReader
-from mytls.tls.identity import peer_of, same_name
+from mytls.tls.identity import peer_of, peer_of_hello, same_name
 from mytls.tls.transport import TLSTransport
 
 _log = Logger()
@@ -42,6 +42,7 @@ class Listening(Protocol):
     clock: IReactorTime
     handshake: Deadline
     close: Deadline
+    policy: Deadline
 
     def opened(self, connection: ServerConnection) -> int:
         """Count it as open. @return: its number"""
@@ -56,20 +57,29 @@ class Listening(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class ServerConnection(protocol.Protocol):
-    """An accepted connection."""
+    """
+    An accepted connection.
+
+    @ivar let_in_by: the host whose rules have let in its client last
+    """
 
     transport: Any
+    let_in_by: Host
+    _hosts: Hosts
 
     def __init__(self, listener: Listening, address: IAddress | None) -> None:
         self._listener = listener
         self._address = address
         self._from = address_text(address)
         self._hello: HelloReader | None = HelloReader()
+        self._client_hello: ClientHello | None = None
         self._server_name: bytes | None = None
         self._tls: TLSTransport | Passthrough | None = None
         self._met: Peer | None = None
+        self._asked: Deferred[str | None] | None = None
         self._goodbye: Goodbye | None = None
         self._ended = False
+        self._shut: TLSFailure | None = None
 
     # --- what the transport below tells
 
@@ -125,29 +135,67 @@ class ServerConnection(protocol.Protocol):
     # --- what the TLS transport tells
 
     def established(self) -> None:
-        """The handshake is done: the handler may meet its peer."""
-        tls, listener = self._tls, self._listener
+        """The handshake is done: the handler may meet its peer, if its host's policies have nothing against it."""
+        tls = self._tls
         assert isinstance(tls, TLSTransport)
-        listener.handshake.stop(self)
+        self._listener.handshake.stop(self)
         try:
-            tls.peer = self._met = peer = self._admitted(tls.getHandle())
+            tls.peer = self._met = peer = self._admitted(tls)
         except TLSFailure as failure:
             tls.refuse(failure)
             return
-        self._enters(tls, peer)
+        self._let_in(tls, peer)
 
-    def _admitted(self, connection: Any) -> Peer:
+    def _let_in(self, tls: TLSTransport, peer: Peer) -> None:
+        """The policies first, then the handler. Where a reload has come in between, what is served by now decides."""
+        hosts = self._listener.hosts
+        try:
+            if hosts is not self._hosts:
+                host = self.host_in(hosts)
+                hosts.check_source(host, peer)
+                host.check(peer)
+                self._hosts, self.let_in_by = hosts, host
+        except TLSFailure as failure:
+            tls.refuse(failure)
+            return
+        if self.let_in_by.policies:
+            self._ask(tls, peer)
+        else:
+            self._enters(tls, peer)
+
+    def _admitted(self, tls: TLSTransport) -> Peer:
         """Who is at the other end. @raise TLSFailure: nobody who may meet the handler"""
+        connection = tls.getHandle()
         if not same_name(connection, self._server_name):
             raise TLSFailure(Cause.UNKNOWN_NAME, "its session, or its second ClientHello, is for another server name")
-        peer = peer_of(connection, self._address)
-        outdated = refusal_now(connection)
-        if outdated is not None:
-            raise refused(outdated)
-        refusal = self._host.refusal(peer)
-        if refusal is not None:
-            raise TLSFailure(Cause.NOT_ALLOWED, refusal)
-        return peer
+        hello, self._client_hello = self._client_hello, None
+        shown = self._host.shown(connection)
+        assert hello is not None
+        return peer_of(connection, self._address, shown, resumed=tls.resumed, hello=hello)
+
+    def _ask(self, tls: TLSTransport, peer: Peer) -> None:
+        """The policies decide, in their time; until then the peer is waiting."""
+        tls.hold()
+        self._asked = asked = ask(self.let_in_by.policies, peer, self._listener.clock)
+        self._listener.policy.start(self, lambda: self._decided("the policy has not answered in time"))
+        asked.addCallback(self._decided)
+
+    def _decided(self, refusal: str | None) -> None:
+        asked, self._asked = self._asked, None
+        if asked is None:  # decided before: the time was over, or the peer has gone
+            return
+        tls, peer = self._tls, self._met
+        assert isinstance(tls, TLSTransport)
+        assert peer is not None
+        self._listener.policy.stop(self)
+        asked.cancel()
+        tls.release()
+        if self._hosts is not self._listener.hosts:
+            self._let_in(tls, peer)
+        elif refusal is None:
+            self._enters(tls, peer)
+        else:
+            tls.refuse(TLSFailure(Cause.POLICY, refusal))
 
     def _enters(self, tls: TLSTransport | Passthrough, peer: Peer) -> None:
         self._say(Established, peer=peer, seconds=self._age())
@@ -190,8 +238,15 @@ class ServerConnection(protocol.Protocol):
     def lost(self, cause: Cause | None, detail: str) -> None:
         """The connection has ended; where there was no handshake, that is said already."""
         tls = self._tls
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            self._listener.policy.stop(self)
+            asked.cancel()
+            self.handshake_failed(TLSFailure(cause or Cause.EOF, "the connection was lost before the policy answered"))
         if self._ended or tls is None:
             return
+        if self._shut is not None:
+            cause, detail = self._shut.cause, self._shut.detail
         self._say(
             Closed,
             peer=self._peer(),
@@ -206,8 +261,11 @@ class ServerConnection(protocol.Protocol):
 
     def end(self) -> None:
         """The service stops: finish properly where there is a handler, drop what has none."""
-        if self._tls is None:
-            self.transport.abortConnection()
+        if self._asked is not None:
+            self.handshake_failed(TLSFailure(Cause.DRAIN, "the service stops, and the policy has not answered"))
+            self.abort()
+        elif self._tls is None:
+            self.abort()
         elif IDrainable.providedBy(self._tls.protocol):
             self._tls.protocol.drain()
         else:
@@ -217,13 +275,38 @@ class ServerConnection(protocol.Protocol):
         """The service has waited long enough."""
         (self._tls or self.transport).abortConnection()
 
+    # --- what is asked after a reload
+
+    @property
+    def entered(self) -> Peer | None:
+        """Who is at the other end; None where TLS or the handler is not there yet, or not any more."""
+        tls = self._tls
+        if isinstance(tls, TLSTransport) and tls.protocol is not None and self._shut is None:
+            return self._met
+        return None
+
+    def host_in(self, hosts: Hosts) -> Host:
+        """The host of these that the client would meet now. @raise TLSFailure: there is none"""
+        agreed = self._peer().alpn
+        return hosts.chosen(self._server_name, () if agreed is None else (agreed.encode("latin-1"),))
+
+    def shut(self, failure: TLSFailure) -> None:
+        """The client may not enter any more: no more of what it sends is delivered, and it hears that it is the end."""
+        assert self._tls is not None
+        self._shut = failure
+        self._tls.loseConnection()
+
     # --- the steps
 
     def _begin(self, hello: ClientHello, received: bytes) -> None:
-        self._server_name = hello.server_name
+        self._server_name, self._client_hello = hello.server_name, hello
         self._hello = None
         try:
-            self._host = host = self._listener.hosts.choose(hello)
+            self._hosts = self._listener.hosts
+            self._host = self.let_in_by = host = self._hosts.choose(hello)
+            refusal = host.sources.refusal(self._address)
+            if refusal is not None:
+                raise TLSFailure(Cause.FROM, refusal, Alert.ACCESS_DENIED)
         except TLSFailure as failure:
             self._refuse(failure)
             return
@@ -247,8 +330,9 @@ class ServerConnection(protocol.Protocol):
     def _pass_on(self, received: bytes) -> None:
         """The ClientHello and all that follows goes to the handler as it comes."""
         self._listener.handshake.stop(self)
-        name = self._server_name
-        peer = self._met = Peer(self._address, None if name is None else name.decode("latin-1"))
+        hello, self._client_hello = self._client_hello, None
+        assert hello is not None
+        peer = self._met = peer_of_hello(hello, self._address)
         passed = self._tls = Passthrough(self.transport, self, peer)
         self._enters(passed, peer)
         if passed.protocol is not None:

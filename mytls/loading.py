@@ -16,19 +16,26 @@ from cryptography import x509
 
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, one_line
 from mytls.guards.access import Access
+from mytls.guards.policy import FunctionPolicy, Policy, function_digest
+from mytls.guards.rego import rego_digest, rego_policy, source_of
+from mytls.guards.sources import Sources
 from mytls.hosts import Host, Hosts
 from mytls.names import host_name, parent
 from mytls.settings import HostSettings, ListenerSettings
 from mytls.tls import advice
 from mytls.tls.certificates import KeyPair, key_pairs
-from mytls.tls.contexts import ConnectionMaker, host_options
+from mytls.tls.contexts import HostOptions, host_options
 from mytls.tls.files import Files, read
 from mytls.tls.folder import pairs_in
 from mytls.tls.profiles import profile_of
 from mytls.tls.trust import ClientTrust, client_trust
 
 #: The fields of a host's settings that a context does not depend on: of most files only what is in them counts.
-NOT_OF_TLS = ("handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "wrote")
+NOT_OF_TLS = ("handler", "certificate", "private_key", "password_file", "extra_cert_chain", "ocsp", "from_", "wrote")
+
+
+#: What goes on in the next loading, where nothing has changed.
+Made = HostOptions | Policy
 
 
 @attrs.frozen
@@ -37,13 +44,32 @@ class Loading:
     What one loading shares.
 
     @ivar files: reads, and remembers what was read
-    @ivar made: contexts that are in use, by the digests of their hosts
+    @ivar made: what is in use, by its digest
     @ivar keylog: takes the secrets of each connection, where that was asked for
+    @ivar policies: those of this loading, by their digests, or why there is none
     """
 
     files: Files
-    made: Mapping[bytes, ConnectionMaker] = attrs.field(factory=dict)
+    made: Mapping[bytes, Made] = attrs.field(factory=dict)
     keylog: Callable[[bytes], object] | None = None
+    policies: dict[bytes, Policy | ConfigurationError] = attrs.field(factory=dict, init=False, repr=False)
+
+    def policy(self, digest: bytes, make: Callable[[], Policy]) -> Policy:
+        """
+        The policy with this digest, made once for all hosts that have it.
+
+        @raise ConfigurationError: it could not be made
+        """
+        if digest not in self.policies:
+            kept = self.made.get(digest)
+            try:
+                self.policies[digest] = make() if kept is None or isinstance(kept, HostOptions) else kept
+            except ConfigurationError as error:
+                self.policies[digest] = error
+        found = self.policies[digest]
+        if isinstance(found, ConfigurationError):
+            raise found
+        return found
 
 
 @attrs.frozen
@@ -95,14 +121,17 @@ def load(settings: ListenerSettings, loading: Loading) -> Loaded:
     return Loaded(_told_apart(settings, hosts), tuple(warnings))
 
 
-def contexts(loaded: Loaded) -> dict[bytes, ConnectionMaker]:
-    """What may go on in another loading, by the digests of its hosts."""
-    return {host.digest: host.maker for host in loaded.hosts.all if host.maker is not None}
+def contexts(loaded: Loaded) -> dict[bytes, Made]:
+    """What may go on in another loading, by its digest: contexts of hosts, and policies."""
+    kept: dict[bytes, Made] = {host.digest: host.options for host in loaded.hosts.all if host.options is not None}
+    kept.update((policy.digest, policy) for policy in loaded.hosts.policies)
+    return kept
 
 
 def _host(settings: HostSettings, loading: Loading) -> tuple[Host, Sequence[str]]:
     if settings.passes_on:
-        return Host(None, names=settings.names, alpn=_protocols(settings), settings=settings), ()
+        sources = Sources(settings.from_)
+        return Host(None, names=settings.names, alpn=_protocols(settings), settings=settings, sources=sources), ()
     try:
         clients = client_trust(settings, loading.files)
         pairs = key_pairs(settings, loading.files, clients)
@@ -125,6 +154,7 @@ def _with_all_else(
         *more,
         lambda: profile_of(settings),
         lambda: Access.of_host(settings),
+        lambda: _policies(settings, loading),
     ):
         with troubles.gathered():
             check()
@@ -155,22 +185,55 @@ def _made(settings: HostSettings, pairs: Sequence[KeyPair], clients: ClientTrust
     if settings.dh_parameters is not None:
         of_files.append(read(settings, "dh-parameters", settings.dh_parameters, loading.files))
     digest = _digest(settings, of_files, b"" if clients is None else clients.digest)
-    maker = loading.made.get(digest)
-    if maker is None:
-        maker = host_options(settings, pairs, clients, loading.keylog, loading.files).serverConnectionForTLS
+    access = _access(settings)
+    policies = _policies(settings, loading)
+    kept = loading.made.get(digest)
+    if isinstance(kept, HostOptions):
+        options = kept
+    else:
+        admit = (lambda identity: None) if access is None else access.refusal
+        options = host_options(settings, pairs, clients, loading.keylog, loading.files, admit)
     names = settings.names or tuple(dict.fromkeys(name for pair in pairs for name in pair.names))
-    return Host(maker, None, _access(settings), names, _protocols(settings), settings, tuple(pairs), digest)
+    return Host(
+        options.serverConnectionForTLS,
+        access=access,
+        options=options,
+        policies=policies,
+        names=names,
+        alpn=_protocols(settings),
+        settings=settings,
+        pairs=tuple(pairs),
+        digest=digest,
+        sources=Sources(settings.from_),
+    )
 
 
 def _access(settings: HostSettings) -> Access | None:
     """
-    Who may enter. Where certificates are required nobody may but by a rule; where they are optional, who shows one may
-    do what others may, unless there are rules.
+    Who may enter. Where certificates are required nobody may but by a rule or, where there is none, a policy; where
+    they are optional, who shows one may do what others may, unless there are rules.
     """
     if settings.client_auth == "off" or (settings.client_auth == "optional" and not settings.allow + settings.deny):
         return None
-    allow = settings.allow or (("all",) if settings.client_auth == "optional" else ())
+    alone = settings.client_auth == "optional" or settings.policy or settings.rego
+    allow = settings.allow or (("all",) if alone else ())
     return Access.of_host(attrs.evolve(settings, allow=allow))
+
+
+def _policies(settings: HostSettings, loading: Loading) -> tuple[Policy, ...]:
+    """Who is asked besides; each has to say yes. @raise ConfigurationError: one of them cannot be asked"""
+    found: list[Policy] = []
+    troubles = Troubles()
+    with troubles.gathered():
+        if settings.policy is not None:
+            digest = function_digest(settings.policy)
+            found.append(loading.policy(digest, lambda: FunctionPolicy.of(settings)))
+    with troubles.gathered():
+        if settings.rego is not None:
+            content = source_of(settings, loading.files)
+            found.append(loading.policy(rego_digest(settings, content), lambda: rego_policy(settings, content)))
+    troubles.tell()
+    return tuple(found)
 
 
 def _protocols(settings: HostSettings) -> tuple[bytes, ...]:
@@ -202,7 +265,7 @@ def _warnings(host: Host, now: datetime.datetime) -> list[str]:
             found.append(
                 f"{host.pairs[0].source}: the certificate is not for {name}: clients that ask for it refuse it"
             )
-    if host.settings.client_auth == "required" and not host.settings.allow:
+    if host.access is not None and not host.access.allow:
         found.append(
             f"{host.known_as()}: there is no allow rule, so nobody enters; allow=all lets in all verified clients"
         )
@@ -210,7 +273,11 @@ def _warnings(host: Host, now: datetime.datetime) -> list[str]:
 
 
 def _told_apart(settings: ListenerSettings, hosts: Sequence[Host]) -> Hosts:
-    """Who answers to which name, and who to none."""
+    """Who answers to which name, and who to none; and where clients may connect from."""
+    return attrs.evolve(_named(settings, hosts), sources=Sources(settings.base.from_))
+
+
+def _named(settings: ListenerSettings, hosts: Sequence[Host]) -> Hosts:
     alone = not settings.hosts and settings.directory is None
     if settings.unknown_name is None:
         return Hosts(hosts[0]) if alone else _by_name(settings, hosts, None)

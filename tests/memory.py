@@ -33,12 +33,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mytls.connection import ServerConnection
 from mytls.events import Event, Observers
 from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
 from mytls.settings import Deadlines, HostSettings
 from mytls.tls.certificates import KeyPair
-from mytls.tls.contexts import connection_maker, host_options
+from mytls.tls.contexts import host_options
 from mytls.tls.transport import TLSTransport
 
 CLIENT_ADDRESS = IPv4Address("TCP", "192.0.2.1", 50000)
@@ -299,13 +300,15 @@ class Link:
         self.events: list[Event] = []
         self.handler = handler or RecorderFactory()
         self.factory = factory or TLSFactory(
-            Hosts.only(connection_maker(options or tls_options())),
+            Hosts.only(options or tls_options()),
             self.handler,
             self.clock,
             deadlines or Deadlines(),
             Observers([self.events.append]),
         )
-        self.protocol = self.factory.buildProtocol(CLIENT_ADDRESS)
+        accepted = self.factory.buildProtocol(CLIENT_ADDRESS)
+        assert isinstance(accepted, ServerConnection)
+        self.protocol = accepted
         self.socket = SocketInMemory(self.protocol)
         self.protocol.makeConnection(self.socket)
         self.client = SSL.Connection(context or client_context())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -16,9 +19,15 @@ from zope.interface import implementer
 from mytls.connection import address_text
 from mytls.errors import Cause
 from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, HandshakeFailed, Observers
+from mytls.guards.policy import FunctionPolicy, Policy
+from mytls.hosts import Host, Hosts
 from mytls.interfaces import IDrainable
+from mytls.listener import TLSFactory
+from mytls.peer import Identity, Peer
 from mytls.settings import Deadlines
-from mytls.tls import identity, profiles
+from mytls.tls import profiles
+from mytls.tls.contexts import connection_maker
+from tests.handlers.loop import Loop
 from tests.memory import Link, Recorder, RecorderFactory, client_context, tls_options
 
 
@@ -191,10 +200,11 @@ class EventTests(SynchronousTestCase):
     def test_unreadable_certificate(self) -> None:
         """A certificate that OpenSSL takes and the library cannot read ends the handshake; it is no traceback."""
 
-        def broken(connection: SSL.Connection, certificate: object) -> None:
+        def broken(connection: SSL.Connection, as_cryptography: bool) -> None:
             raise ValueError("5 is not a\nvalid X509 version")
 
-        self.patch(identity, "_chain", broken)
+        self.patch(SSL.Connection, "get_verified_chain", broken)
+        self.patch(Identity, "of", lambda certificate: certificate)
         self.patch(SSL.Connection, "get_peer_certificate", lambda connection, as_cryptography: object())
         link = Link()
         link.handshake()
@@ -287,8 +297,7 @@ class GarbageTests(SynchronousTestCase):
         self.addCleanup(gc.enable)
         link = Link()
         link.handshake()
-        tls = link.protocol._tls
-        assert tls is not None
+        tls = _inside(link)._tls
         left: list[Any] = [weakref.ref(each) for each in (tls, tls.getHandle(), link.protocol)]
         link.client.shutdown()
         link.pump()
@@ -340,7 +349,7 @@ class ChosenNameTests(SynchronousTestCase):
         with self.assertRaises(SSL.WantReadError):
             link.client.do_handshake()
         link.to_server(link.outgoing())
-        link.protocol._server_name = b"other.example"
+        _inside(link)._server_name = b"other.example"
         link.to_client()
         link.client.do_handshake()
         link.to_server(link.outgoing())
@@ -362,3 +371,281 @@ class ChosenNameTests(SynchronousTestCase):
             link.handshake()
             self.assertEqual(link.handlers, [])
             self.assertEqual(link.events[-1].cause, Cause.UNKNOWN_NAME)  # type: ignore[attr-defined]
+
+
+VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+
+
+class Asked:
+    """
+    A policy that answers when the test says so.
+
+    @ivar peers: with whom it was asked
+    @ivar answers: what it will answer, in the same order
+    @ivar cancelled: how many answers nobody waits for any more
+    """
+
+    written, digest = "p", b"p"
+
+    def __init__(self) -> None:
+        self.peers: list[Peer] = []
+        self.answers: list[Deferred[object]] = []
+        self.cancelled = 0
+
+    def decide(self, peer: Peer, reactor: Any) -> Deferred[object]:
+        self.peers.append(peer)
+        self.answers.append(Deferred(self._cancel))
+        return self.answers[-1]
+
+    def stop(self) -> None:
+        pass
+
+    def _cancel(self, answer: Deferred[object]) -> None:
+        self.cancelled += 1
+
+
+class PolicyTests(SynchronousTestCase):
+    """Between the handshake and the handler: policies decide."""
+
+    def setUp(self) -> None:
+        self.policy = Asked()
+
+    def link(self, *policies: Policy, version: int | None = None, clock: Clock | None = None, **said: Any) -> Link:
+        """A client of a host with these policies."""
+        events: list[Event] = []
+        clock = clock or Clock()
+        host = Host(connection_maker(tls_options()), policies=policies or (self.policy,))
+        handler = RecorderFactory()
+        factory = TLSFactory(Hosts(host), handler, clock, Deadlines(**said), Observers([events.append]))
+        link = Link(handler=handler, clock=clock, factory=factory, context=client_context(version))
+        link.events = events
+        return link
+
+    def asked(self, version: int | None = None, data: bytes = b"", **said: Any) -> Link:
+        """A client whose handshake is done, who has sent this right behind it, and waits."""
+        link = self.link(version=version, **said)
+        self.shake_hands(link, data)
+        return link
+
+    def shake_hands(self, link: Link, data: bytes = b"") -> None:
+        for _ in range(10):
+            try:
+                link.client.do_handshake()
+            except SSL.WantReadError:
+                link.to_server(link.outgoing())
+                link.to_client()
+            else:
+                break
+        for at in range(len(data)):
+            link.client.send(data[at : at + 1])
+        link.pump()
+
+    def check_refused(self, link: Link, cause: Cause, detail: str) -> None:
+        """Assert that it is told once that this client was not let in, and that no handler has heard of it."""
+        self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+        event = link.events[-1]
+        assert isinstance(event, HandshakeFailed)
+        self.assertEqual((event.cause, event.detail), (cause, detail))
+        self.assertEqual(link.handlers, [])
+
+    def test_yes(self) -> None:
+        """Nothing happens before the yes; then the handler gets what came meanwhile, once and in order."""
+        for version in VERSIONS:
+            link = self.asked(version, b"hello")
+            self.assertEqual((link.kinds(), link.handlers), (["Accepted"], []))
+            self.policy.answers.pop().callback(True)
+            link.client.send(b", world")
+            link.pump()
+            link.turn()
+            link.pump()
+            self.assertEqual(link.kinds(), ["Accepted", "Established"])
+            self.assertEqual((link.recorder.told[0], link.recorder.data), ("made", b"hello, world"))
+            self.assertIs(link.transport.peer, self.policy.peers[-1])
+            link.transport.write(b"and you")
+            link.pump()
+            self.assertEqual(bytes(link.received), b"and you")
+            link.client.shutdown()
+            link.pump()
+            link.fin()
+            self.assertEqual(link.kinds(), ["Accepted", "Established", "Closed"])
+            self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_no(self) -> None:
+        """A no is the end: told once, with the reason, without a handler; the client sees the connection end."""
+        for version in VERSIONS:
+            link = self.asked(version, b"hello")
+            self.policy.answers.pop().callback("not today")
+            link.pump()
+            link.turn()
+            self.check_refused(link, Cause.POLICY, "p says not today")
+            self.assertTrue(link.socket.fin_sent)
+            link.fin()
+            self.assertIsNotNone(link.socket.lost)
+            self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+            self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_at_once(self) -> None:
+        """An answer that is there at once is as good."""
+        for version in VERSIONS:
+            for answer, kind in ((True, "Established"), (False, "HandshakeFailed")):
+
+                class AtOnce(Asked):
+                    def decide(self, peer: Peer, reactor: Any) -> Deferred[object]:
+                        return succeed(answer)  # noqa: B023  # it is asked before the next comes
+
+                link = self.link(AtOnce(), version=version)
+                self.shake_hands(link, b"hello")
+                link.turn()
+                self.assertEqual(link.kinds(), ["Accepted", kind])
+                self.assertEqual([each.data for each in link.handlers], [b"hello"] if answer is True else [])
+
+    def test_all_are_asked(self) -> None:
+        """With two policies both have to say yes, one after the other."""
+        other = Asked()
+        link = self.link(self.policy, other)
+        self.shake_hands(link)
+        self.assertEqual(other.answers, [])
+        self.policy.answers.pop().callback(True)
+        self.assertEqual(link.kinds(), ["Accepted"])
+        other.answers.pop().callback(True)
+        self.assertEqual(link.kinds(), ["Accepted", "Established"])
+
+    def test_functions(self) -> None:
+        """A function in a thread and a coroutine decide alike."""
+
+        def plain(peer: Peer) -> object:
+            return peer.version == "TLSv1.3" or "an old version"
+
+        async def coroutine(peer: Peer) -> object:
+            return plain(peer)
+
+        functions: tuple[Callable[[Peer], object], ...] = (plain, coroutine)
+        for function in functions:
+            for version, kind in zip(VERSIONS, ("HandshakeFailed", "Established"), strict=True):
+                loop = Loop()
+                link = self.link(FunctionPolicy("m:f", function), version=version, clock=loop)
+                self.shake_hands(link, b"hello")
+                loop.until(lambda: len(link.events) > 1)  # noqa: B023  # at once
+                loop.advance(0)
+                self.assertEqual(link.kinds(), ["Accepted", kind])
+                if kind == "Established":
+                    self.assertEqual(link.recorder.data, b"hello")
+
+    def test_nothing_is_read_meanwhile(self) -> None:
+        """While it is undecided the socket is not read, so a client cannot fill memory; then it is again."""
+        link = self.asked()
+        self.assertFalse(link.socket.reading)
+        self.policy.answers.pop().callback(True)
+        link.turn()
+        self.assertTrue(link.socket.reading)
+
+    def test_deadline(self) -> None:
+        """A policy that does not answer in its time has said no, and hears that nobody waits any more."""
+        for version in VERSIONS:
+            link = self.asked(version)
+            link.clock.advance(4.9)
+            self.assertEqual(link.kinds(), ["Accepted"])
+            link.clock.advance(0.2)
+            self.check_refused(link, Cause.POLICY, "the policy has not answered in time")
+        self.assertEqual(self.policy.cancelled, 2)
+
+    def test_own_deadline(self) -> None:
+        """Its length is the listener's; 0 is none. The handshake's deadline is over when the handshake is."""
+        link = self.asked(policy=0.5)
+        link.clock.advance(0.6)
+        self.check_refused(link, Cause.POLICY, "the policy has not answered in time")
+        patient = self.asked(policy=0, handshake=1)
+        patient.clock.advance(10000)
+        self.policy.answers.pop().callback(True)
+        self.assertEqual(patient.kinds(), ["Accepted", "Established"])
+
+    def test_peer_goes(self) -> None:
+        """A client that goes while it is undecided was never there: told once, and the policy hears of it."""
+        for version in VERSIONS:
+            for go, cause in (
+                (Link.reset, Cause.RESET),
+                (Link.fin, Cause.EOF),
+                (_says_goodbye_and_goes, Cause.EOF),
+            ):
+                link = self.asked(version, b"hello")
+                before = self.policy.cancelled
+                go(link)
+                link.turn()
+                self.assertEqual(self.policy.cancelled, before + 1)
+                self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+                self.assertEqual(link.events[-1].cause, cause)  # type: ignore[attr-defined]
+                link.clock.advance(6)
+                self.assertEqual((link.kinds(), link.handlers), (["Accepted", "HandshakeFailed"], []))
+                self.assertIsNotNone(link.socket.lost)
+                self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_peer_is_finished(self) -> None:
+        """A client that has sent all it has to say, and close_notify, is answered after the yes."""
+        for version in VERSIONS:
+            link = self.asked(version, b"hello")
+            link.client.shutdown()
+            link.pump()
+            self.assertEqual(link.kinds(), ["Accepted"])
+            self.policy.answers.pop().callback(True)
+            link.turn()
+            link.pump()
+            self.assertEqual(link.recorder.data, b"hello")
+            link.fin()
+            self.assertIsInstance(link.recorder.lost, ConnectionDone)
+            self.assertEqual(link.kinds(), ["Accepted", "Established", "Closed"])
+
+    def test_service_stops(self) -> None:
+        """When the service stops nobody waits for a policy."""
+        link = self.asked()
+        done = link.factory.end_connections()
+        self.successResultOf(done)
+        self.assertIsNotNone(link.socket.lost)
+        self.assertEqual(self.policy.cancelled, 1)
+        self.check_refused(link, Cause.DRAIN, "the service stops, and the policy has not answered")
+        self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_resumed(self) -> None:
+        """A session that is resumed is a connection like any other: the policy is asked."""
+        for version in VERSIONS:
+            first = self.asked(version)
+            self.policy.answers.pop().callback(True)
+            first.pump()
+            session = first.client.get_session()
+            first.client.shutdown()
+            link = Link(factory=first.factory, clock=first.clock, context=first.client.get_context())
+            assert session is not None
+            link.client.set_session(session)
+            self.shake_hands(link)
+            self.assertTrue(self.policy.peers[-1].resumed)
+            self.policy.answers.pop().callback(False)
+            self.assertEqual(len(first.handlers), 1)
+
+    def test_without_a_certificate(self) -> None:
+        """A client without a certificate is asked about too, with nothing to be known by."""
+        self.asked()
+        self.assertIsNone(self.policy.peers[-1].identity)
+        self.assertEqual(self.policy.peers[-1].cn, ())
+
+    def test_no_cycles(self) -> None:
+        """What is gone while it was undecided leaves nothing behind."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        link = self.asked()
+        tls = _inside(link)._tls
+        left: list[Any] = [weakref.ref(each) for each in (tls, tls.getHandle(), link.protocol)]
+        link.reset()
+        self.policy.answers.clear()
+        link.socket.unregisterProducer()
+        del tls, link.socket.protocol, link.protocol
+        self.assertEqual([each() for each in left], [None, None, None])
+
+
+def _inside(link: Link) -> Any:
+    """What a test may look into."""
+    return link.protocol
+
+
+def _says_goodbye_and_goes(link: Link) -> None:
+    link.client.shutdown()
+    link.to_server(link.outgoing())
+    link.fin()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -15,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mytls.changes import changes
 from mytls.errors import ConfigurationError, TLSFailure
 from mytls.events import Observers
+from mytls.guards import rego
 from mytls.handlers.builtin import EchoFactory
 from mytls.hosts import Host
 from mytls.listener import TLSFactory
@@ -356,3 +359,104 @@ class AgainTests(LoadingTests):
         self.issue("a.pem", "a.example")
         (change,) = told(one, other)
         self.assertRegex(change, rf"^a\.example: serial {serial:X} -> serial [0-9A-F]+ until \d{{4}}-\d\d-\d\d$")
+
+
+class PolicyTests(LoadingTests):
+    """Who else is asked."""
+
+    REGO = "package mytls\nallow := true\n"
+
+    def setUp(self) -> None:
+        super().setUp()
+        module: Any = ModuleType("rules_of_a_test")
+        module.allow = module.other = lambda peer: True
+        self.patch(sys, "modules", {**sys.modules, "rules_of_a_test": module})
+        self.rego = self.path("policy.rego")
+        Path(self.rego).write_text(self.REGO)
+
+    def policies(self, loaded: Loaded) -> list[str]:
+        return [policy.written for policy in loaded.hosts.policies]
+
+    def test_none(self) -> None:
+        """Nobody is asked where nothing is said."""
+        self.assertEqual(self.policies(self.load(self.host("a.pem", "a.example"))), [])
+
+    def test_both(self) -> None:
+        """A function and a policy in Rego are both asked."""
+        loaded = self.load(self.host("a.pem", "a.example", policy="rules_of_a_test:allow", rego=self.rego))
+        self.assertEqual(self.policies(loaded), ["policy=rules_of_a_test:allow", f"rego={self.rego}"])
+
+    def test_shared(self) -> None:
+        """Hosts with the same policy have it together, so that its threads and processes are bounded once."""
+        said: dict[str, Any] = {"policy": "rules_of_a_test:allow", "rego": self.rego}
+        others: dict[str, Any] = {
+            "policy": "rules_of_a_test:other",
+            "rego": self.rego,
+            "rego_query": "data.mytls.allow",
+        }
+        one, other = self.host("a.pem", "a.example", **said), self.host("b.pem", "b.example", **said)
+        self.assertEqual(len(self.load(one, other).hosts.policies), 2)
+        third = self.host("c.pem", "c.example", **others)
+        self.assertEqual(len(self.load(one, other, third).hosts.policies), 3)
+
+    def test_folder(self) -> None:
+        """The hosts of a folder are asked about too."""
+        (self.folder / "more").mkdir()
+        self.issue("more/1.pem", "a.example")
+        base = HostSettings(policy="rules_of_a_test:allow")
+        loaded = self.load(base=base, directory=self.path("more"))
+        self.assertEqual(self.policies(loaded), ["policy=rules_of_a_test:allow"])
+
+    def test_kept(self) -> None:
+        """A policy that has not changed goes on, with its threads and processes; nothing is tried again."""
+        host = self.host("a.pem", "a.example", policy="rules_of_a_test:allow", rego=self.rego)
+        before = self.load(host)
+        self.patch(rego, "command", None)
+        after = self.load(host, made=contexts(before))
+        self.assertEqual(list(map(id, before.hosts.policies)), list(map(id, after.hosts.policies)))
+
+    def test_other_file(self) -> None:
+        """A policy file that has changed is noticed, and is another policy; the host keeps its context."""
+        host = self.host("a.pem", "a.example", policy="rules_of_a_test:allow", rego=self.rego)
+        files = Files()
+        before = load(ListenerSettings("mytls:1", hosts=(host,)), Loading(files))
+        self.assertFalse(files.changed())
+        Path(self.rego).write_text(self.REGO + "# more")
+        self.assertTrue(files.changed())
+        after = self.load(host, made=contexts(before))
+        (function, old), (same, new) = before.hosts.policies, after.hosts.policies
+        self.assertIs(function, same)
+        self.assertIsNot(old, new)
+        self.assertIs(before.hosts.all[0].options, after.hosts.all[0].options)
+
+    def test_errors(self) -> None:
+        """What is wrong with policies is told with all else, each line once; the same policy is tried once."""
+        calls: list[str] = []
+        command = rego.command
+
+        def counted(what: str) -> list[str]:
+            calls.append(what)
+            return command(what)
+
+        self.patch(rego, "command", counted)
+        Path(self.rego).write_text("package mytls\nallow if {")
+        wrong: dict[str, Any] = {"policy": "rules_of_a_test:alow", "rego": self.rego, "groups": ("non",)}
+        hosts = self.host("a.pem", "a.example", **wrong), self.host("b.pem", "b.example", **wrong)
+        error = self.assertRaises(ConfigurationError, self.load, *hosts)
+        self.assertEqual(
+            sorted(line.partition(":")[0] for line in error.lines),
+            ["groups=non", "policy=rules_of_a_test", f"rego={self.rego}"],
+        )
+        self.assertEqual(calls, ["check"])
+        missing = self.host("a.pem", "a.example", rego="nowhere.rego")
+        self.refused("rego=nowhere.rego: no such file", missing)
+
+    def test_decides_alone(self) -> None:
+        """Where there is a policy and no allow, the policy alone decides about verified clients; deny still wins."""
+        said: dict[str, Any] = {"client_auth": "required", "client_ca": (self.path("ca.pem"),), "deny": ("cn=x",)}
+        for policy in ({"policy": "rules_of_a_test:allow"}, {"rego": self.rego}):
+            host = self.load(self.host("a.pem", "a.example", **said, **policy)).hosts.all[0]
+            assert host.access is not None
+            self.assertEqual((len(host.access.allow), len(host.access.deny)), (1, 1))
+            self.assertEqual(self.load(self.host("a.pem", "a.example", **said, **policy)).warnings, ())
+        self.assertIn("nobody enters", str(self.load(self.host("a.pem", "a.example", **said)).warnings))
