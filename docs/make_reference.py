@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mytls.settings import ENDPOINT_KEYS, GLOBAL_KEYS, HOST_KEYS, LISTENER_KEYS, OPTION_KEYS, Key
+from mytls.settings import CLIENT_KEYS, ENDPOINT_KEYS, GLOBAL_KEYS, HOST_KEYS, LISTENER_KEYS, OPTION_KEYS, Key
 
 PAGE = Path(__file__).with_name("reference.md")
 CONF = Path(__file__).parent.parent / "conf" / "mytls.toml"
@@ -55,6 +55,16 @@ file.
 Any other prefix (`tcp:`, `unix:`, `systemd:`, ...) is used as Twisted or its plugin makes it; mytls adds no TLS to it.
 """
 
+_CLIENT = """
+## The client endpoint string
+
+`mytls:HOST:PORT` connects to a server, wherever Twisted takes a client endpoint ([the client side](clients.md)).
+
+    mytls:db.example:5433:trustRoots=ca.pem:certKey=me.pem
+    mytls:10.0.0.7:8443:verify=uri=spiffe\\://example/db:trustRoots=bundle.pem
+
+"""
+
 _OPTIONS = """
 ## The options of `twistd mytls`
 
@@ -96,7 +106,22 @@ _SET = ("endpoint", "certificate", "private-key", "handler")
 
 def page() -> str:
     """The whole reference."""
-    return "".join((_HEAD, _FILE, _file(), _ENDPOINT, _words(), _OPTIONS, _options(), _VALUES, _HANDLERS, _handlers()))
+    return "".join(
+        (
+            _HEAD,
+            _FILE,
+            _file(),
+            _ENDPOINT,
+            _words(),
+            _CLIENT,
+            _words(CLIENT_KEYS),
+            _OPTIONS,
+            _options(),
+            _VALUES,
+            _HANDLERS,
+            _handlers(),
+        )
+    )
 
 
 def conf() -> str:
@@ -160,8 +185,8 @@ def _keys(head: str, keys: Iterable[Key]) -> str:
     return head + _table(("key", "value", "default", "meaning"), rows)
 
 
-def _words() -> str:
-    rows = ((_code(key.word), _default(key), key.sentence) for key in ENDPOINT_KEYS)
+def _words(keys: Iterable[Key] = ENDPOINT_KEYS) -> str:
+    rows = ((_code(key.word), _default(key), key.sentence) for key in keys)
     return _table(("word", "default", "meaning"), rows)
 
 

@@ -17,12 +17,11 @@ from mytls.accesslog import AccessLog
 from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles
 from mytls.events import Observer, Observers
-from mytls.loading import Loaded, Loading, contexts, load
+from mytls.loading import Loaded, Loading, Made, contexts, load
 from mytls.reload import Reloader, in_a_thread
 from mytls.running import Plan, TLSService, handlers_of
-from mytls.settings import Deadlines, Limits, ListenerSettings, Settings
+from mytls.settings import ON_RELOAD, Deadlines, Limits, ListenerSettings, Settings
 from mytls.strings import is_tls, listener_from_string
-from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.development import development_certificate, state_folder
 from mytls.tls.files import Files
 from mytls.tls.keylog import KeyLog
@@ -42,6 +41,7 @@ def service(
     quiet: Iterable[str] = (),
     reload_interval: float = 10.0,
     keylog: str | None = None,
+    on_reload: str = "keep",
 ) -> TLSService:
     """
     A service that serves a handler over TLS, to add to any application.
@@ -56,6 +56,7 @@ def service(
     @param quiet: what has no line in the log (L{mytls.accesslog.CLASSES})
     @param reload_interval: seconds between two looks at the files for changes; 0 is never
     @param keylog: the path of a file for the secrets of every connection
+    @param on_reload: `keep` or `close`: what happens to connections of clients who may not enter any more
     @raise ConfigurationError: one line, which names the word that was wrong
     """
     one = isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
@@ -67,6 +68,7 @@ def service(
         reload_interval,
         tuple(quiet),
         keylog,
+        ON_RELOAD.value_of(on_reload),
     )
     own = {at: each for at, each in enumerate(places) if not isinstance(each, str)}
     return _service(reactor, lambda files: settings, observers, own, handler)
@@ -162,7 +164,7 @@ def _watch(files: Files, path: str) -> None:
 
 def _plan(
     settings: Settings,
-    made: Mapping[bytes, ConnectionMaker],
+    made: Mapping[bytes, Made],
     keylog: Callable[[bytes], object] | None,
     files: Files,
 ) -> Plan:
@@ -194,9 +196,9 @@ def _placed(listener: ListenerSettings, line: str) -> str:
     return line if "endpoint" in listener.wrote else f"{listener.as_written()}: {line}"
 
 
-def _contexts(plan: Plan) -> dict[bytes, ConnectionMaker]:
+def _contexts(plan: Plan) -> dict[bytes, Made]:
     """What may go on after a reload."""
-    return {digest: maker for _, loaded in plan.listeners if loaded for digest, maker in contexts(loaded).items()}
+    return {digest: made for _, loaded in plan.listeners if loaded for digest, made in contexts(loaded).items()}
 
 
 def _quoted(path: Path) -> str:

@@ -26,9 +26,27 @@ def changes(where: str, old: Hosts, new: Hosts) -> list[str]:
             found.append(f"{where}: host {_shown(key)} is new, {_certificates(host.pairs)}")
         else:
             found.extend(f"{_shown(key)}: {change}" for change in _between(before[key], host))
+            was, now = before[key].sources, host.sources
+            if was != now and (was, now) != (old.sources, new.sources):  # where it is the only one they are the same
+                found.append(f"{_shown(key)}: other from")
+    if old.sources != new.sources:
+        found.append(f"{where}: other from")
     if _name_of(old.unknown) != _name_of(new.unknown):
         found.append(f"{where}: unknown names: {_name_of(old.unknown)}, now {_name_of(new.unknown)}")
     return found
+
+
+def shut_out(count: int, *, close: bool) -> list[str]:
+    """
+    What has become of clients who are there and may not enter any more.
+
+    @param count: their connections
+    @param close: whether these are ended
+    """
+    if not count:
+        return []
+    whose = "connection of a client" if count == 1 else "connections of clients"
+    return [f"{count} {whose} who may not enter any more: {'closed' if close else 'left'}"]
 
 
 def _by_names(hosts: Hosts) -> dict[tuple[object, ...], Host]:
@@ -47,6 +65,8 @@ def _between(old: Host, new: Host) -> list[str]:
         found.append(f"other {', '.join(differing)}")
     if old.digest != new.digest and not found:
         found.append("other client-ca or crl files" if new.settings.client_auth != "off" else "other files")
+    if old.policies != new.policies and not set(differing) & {"policy", "rego", "rego-query"}:
+        found.append("other policy files")
     return found
 
 

@@ -15,6 +15,7 @@ from mytls.settings import (
     HOST_KEYS,
     LISTENER_KEYS,
     NICKNAMES,
+    OF_TLS,
     PLACE_KEYS,
     HostSettings,
     Key,
@@ -180,7 +181,8 @@ class _Reader:
         if lost:
             words = ", ".join(wrote[name].rpartition(": ")[2] for name in lost)
             trouble = f"passthrough: decrypts nothing, so the listener's {words} cannot be kept; "
-            self._wrong((*own.path, "handler"), f'{trouble}say client-auth = "off" for this host')
+            instead = 'say client-auth = "off" for this host' if lost[0] not in OF_TLS else "say it in the other hosts"
+            self._wrong((*own.path, "handler"), trouble + instead)
         of_listener = inherited(values, own.values)
         spelling = Wrote(self._source, own.path, _TABLES[_HOST].keys() - of_listener.keys(), wrote)
         with self.troubles.gathered():

@@ -13,25 +13,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint, quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from mytls.accesslog import CLASSES, AccessLog
-from mytls.changes import changes
+from mytls.changes import changes, shut_out
 from mytls.errors import ConfigurationError, nearest
 from mytls.events import Observers
 from mytls.handlers import handler_from_string
 from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
-from mytls.loading import Loaded, Loading, contexts, load
+from mytls.loading import Loaded, Loading, Made, contexts, load
 from mytls.reload import Aside, Reloader, in_a_thread
 from mytls.settings import Deadlines, ListenerSettings, Settings
 from mytls.sockets import write_at_once
 from mytls.strings import listener_from_string, place_of, split_endpoint
-from mytls.tls.contexts import ConnectionMaker, connection_maker
 from mytls.tls.files import Files
 
 _log = Logger()
@@ -70,7 +69,7 @@ class TLSServerEndpoint:
         @raise TypeError: C{options} cannot make connections
         """
         self._reactor = reactor
-        self._hosts = options if isinstance(options, Hosts) else Hosts.only(connection_maker(options))
+        self._hosts = options if isinstance(options, Hosts) else Hosts.only(options)
         self._below = over or TCP4ServerEndpoint(reactor, port, backlog, interface)
         self._deadlines = deadlines or Deadlines()
         self._observers = observers or Observers()
@@ -89,6 +88,15 @@ class TLSServerEndpoint:
         self._hosts = hosts
         for factory in self.factories:
             factory.swap(hosts)
+
+    def review(self, close: bool) -> Deferred[int]:
+        """
+        After a swap: find the connections of clients who may not enter any more.
+
+        @param close: whether they are ended; else they are left
+        @return: fires with how many there are
+        """
+        return gatherResults([factory.review(close) for factory in self.factories]).addCallback(sum)
 
     def _listening(self, port: IListeningPort, factory: TLSFactory) -> IListeningPort:
         write_at_once(port)
@@ -144,7 +152,7 @@ class ReloadingEndpoint(TLSServerEndpoint):
         found = changes(self._settings.endpoint, self._loaded.hosts, loaded.hosts)
         self._loaded = loaded
         self.swap(loaded.hosts.handled_by(lambda host: self._own))
-        return succeed(found)
+        return self.review(close=False).addCallback(lambda count: [*found, *shut_out(count, close=False)])
 
 
 class _WatchedFactory(TLSFactory):
@@ -183,7 +191,7 @@ def endpoint_from_words(
     )
 
 
-def _loaded(settings: ListenerSettings, files: Files, made: Mapping[bytes, ConnectionMaker]) -> Loaded:
+def _loaded(settings: ListenerSettings, files: Files, made: Mapping[bytes, Made]) -> Loaded:
     return load(settings, Loading(files, made))
 
 

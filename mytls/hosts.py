@@ -10,18 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
 
 from mytls.errors import Alert, Cause, ConfigurationError, TLSFailure, visible
 from mytls.guards.access import Access
+from mytls.guards.policy import Policy
+from mytls.guards.sources import Sources
 from mytls.names import asked_name, parent
 from mytls.peer import Peer
 from mytls.settings import HostSettings
 from mytls.tls.certificates import KeyPair
-from mytls.tls.contexts import ConnectionMaker
+from mytls.tls.contexts import ConnectionMaker, HostOptions, connection_maker
 from mytls.tls.hello import ClientHello
+from mytls.tls.readmission import check_again
+from mytls.tls.verifier import Shown
 
 
 @attrs.frozen(eq=False)
@@ -32,6 +37,9 @@ class Host:
     @ivar maker: makes OpenSSL's connection, from this host's context; None where the ciphertext is passed on
     @ivar handler: what gets the decrypted bytes; None until somebody who listens says it
     @ivar access: which client certificates may enter; None where all may
+    @ivar options: what its context was made from; None where the program has made it
+    @ivar policies: who is asked of each peer, besides
+    @ivar sources: where its clients may connect from
     @ivar names: the names that it answers to
     @ivar alpn: its application protocols; empty where it has no list
     @ivar settings: what the user has said of it
@@ -42,19 +50,43 @@ class Host:
     maker: ConnectionMaker | None
     handler: IProtocolFactory | None = None
     access: Access | None = None
+    options: HostOptions | None = None
+    policies: tuple[Policy, ...] = ()
+    sources: Sources = attrs.field(factory=Sources)
     names: tuple[str, ...] = ()
     alpn: tuple[bytes, ...] = ()
     settings: HostSettings = attrs.field(factory=HostSettings)
     pairs: tuple[KeyPair, ...] = ()
     digest: bytes = b""
 
-    def refusal(self, peer: Peer) -> str | None:
-        """Why this peer may not enter, or None."""
-        if self.access is None or (peer.certificate is None and self.settings.client_auth == "optional"):
+    def shown(self, connection: Any) -> Shown | None:
+        """
+        The certificate that a client has shown and may enter with; None where it needs none, or another verifies it.
+
+        @param connection: after the handshake
+        @raise TLSFailure: it may not enter
+        """
+        clients = None if self.options is None else self.options.clients
+        if clients is None:
             return None
-        if peer.certificate is None:  # OpenSSL has refused it; if not, we do
-            return "there is no client certificate"
-        return self.access.refusal(peer.certificate)
+        shown = clients.met(connection)
+        if shown is None and self.settings.client_auth == "required":  # OpenSSL has refused it; if not, we do
+            raise TLSFailure(Cause.NO_CERTIFICATE, "there is no client certificate")
+        return shown
+
+    def check(self, peer: Peer) -> None:
+        """
+        Decide about the certificate of an earlier handshake as about one of now.
+
+        @raise TLSFailure: the peer may not enter any more
+        """
+        clients = None if self.options is None else self.options.clients
+        if clients is None:
+            return
+        if peer.certificate is not None:
+            check_again(clients, peer.chain or (peer.certificate,))
+        elif self.settings.client_auth == "required":
+            raise TLSFailure(Cause.NO_CERTIFICATE, "there is no client certificate")
 
     def known_as(self) -> str:
         """Its first name, for a person."""
@@ -68,15 +100,22 @@ class Hosts:
 
     @ivar by_name: the hosts of each name; of a wildcard under `*.example`
     @ivar unknown: who answers a client that asks for no name, or for nobody's; None: it is refused
+    @ivar sources: where clients may connect from, whomever they ask for
     """
 
     unknown: Host | None
     by_name: Mapping[str, Sequence[Host]] = attrs.field(factory=dict)
+    sources: Sources = attrs.field(factory=Sources)
 
     @classmethod
-    def only(cls, maker: ConnectionMaker, handler: IProtocolFactory | None = None) -> Hosts:
-        """One host, for every name and for none."""
-        return cls(Host(maker, handler))
+    def only(cls, options: object, handler: IProtocolFactory | None = None) -> Hosts:
+        """
+        One host, for every name and for none.
+
+        @param options: what L{connection_maker} takes
+        """
+        own = options if isinstance(options, HostOptions) else None
+        return cls(Host(connection_maker(options), handler, options=own))
 
     @classmethod
     def of(cls, hosts: Iterable[Host], unknown: Host | None) -> Hosts:
@@ -100,18 +139,33 @@ class Hosts:
 
         @raise TLSFailure: there is none
         """
-        if self.by_name and hello.server_name is not None:
-            name = asked_name(hello.server_name)
+        return self.chosen(hello.server_name, hello.alpn)
+
+    def chosen(self, server_name: bytes | None, protocols: Sequence[bytes]) -> Host:
+        """
+        The same.
+
+        @param server_name: which the client asks for
+        @param protocols: the application protocols that it offers, or has agreed on
+        """
+        if self.by_name and server_name is not None:
+            name = asked_name(server_name)
             if name is not None:
                 same = self.by_name.get(name) or self.by_name.get(parent(name))
                 if same:
-                    return same[0] if len(same) == 1 else _by_protocol(same, hello.alpn)
+                    return same[0] if len(same) == 1 else _by_protocol(same, protocols)
         if self.unknown is not None:
             return self.unknown
-        if hello.server_name is None:
+        if server_name is None:
             raise TLSFailure(Cause.UNKNOWN_NAME, "the client asks for no name", Alert.UNRECOGNIZED_NAME)
-        detail = f"no host has the name {visible(hello.server_name)}"
+        detail = f"no host has the name {visible(server_name)}"
         raise TLSFailure(Cause.UNKNOWN_NAME, detail, Alert.UNRECOGNIZED_NAME)
+
+    def check_source(self, host: Host, peer: Peer) -> None:
+        """@raise TLSFailure: who is where this peer is may not connect, or not to this host"""
+        refusal = self.sources.refusal(peer.address) or host.sources.refusal(peer.address)
+        if refusal is not None:
+            raise TLSFailure(Cause.FROM, refusal)
 
     @property
     def all(self) -> tuple[Host, ...]:
@@ -126,6 +180,11 @@ class Hosts:
         """Each handler once."""
         return tuple({id(host.handler): host.handler for host in self.all if host.handler is not None}.values())
 
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """Each policy once."""
+        return tuple({id(policy): policy for host in self.all for policy in host.policies}.values())
+
     def handled_by(self, choose: Callable[[Host], IProtocolFactory | None]) -> Hosts:
         """The same hosts, with handlers for those that have none yet."""
         made = {
@@ -133,7 +192,8 @@ class Hosts:
             for host in self.all
         }
         unknown = None if self.unknown is None else made[id(self.unknown)]
-        return Hosts(unknown, {name: [made[id(host)] for host in same] for name, same in self.by_name.items()})
+        by_name = {name: [made[id(host)] for host in same] for name, same in self.by_name.items()}
+        return attrs.evolve(self, unknown=unknown, by_name=by_name)
 
 
 def _by_protocol(same: Sequence[Host], offered: Sequence[bytes]) -> Host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ class Kind:
     @ivar number: an integer of the file in, value out; None where it is no number
     @ivar quoted: whether the file may say it as a string
     @ivar files: whether it names files or folders, which count from the file's folder
+    @ivar none: what a list says that has nothing in it, where that is an error
     """
 
     parse: Callable[[str], Any]
@@ -38,6 +40,7 @@ class Kind:
     number: Callable[[int], Any] | None = None
     quoted: bool = True
     files: bool = False
+    none: str = ""
 
     def of_text(self, text: str) -> Any:
         """
@@ -72,6 +75,8 @@ class Kind:
             with troubles.gathered():
                 found.append(self.parse(each))
         troubles.tell()
+        if self.none and not found:
+            raise ConfigurationError(self.none)
         return tuple(found)
 
     def moved(self, value: Any, folder: str) -> Any:
@@ -160,8 +165,48 @@ def choice(*known: str, many: bool = False) -> Kind:
     return Kind(parse, f"{'an array of any' if many else 'one'} of {', '.join(known)}", many)
 
 
+def network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """
+    An address, or a network without host bits (RFC 4632 section 3.1). What is compared with it has no zone, and is not
+    IPv4 as IPv6 has it.
+    """
+    try:
+        found = ipaddress.ip_network(written, strict=False)
+    except ValueError:
+        raise ConfigurationError(
+            f"{written!r} is no network; expected an address such as 192.0.2.7, or a network such as 10.0.0.0/8"
+        ) from None
+    if "%" in written:
+        raise ConfigurationError(f"{written!r} has a zone; expected it without one: {written.partition('%')[0]}")
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped is not None and found.prefixlen >= 96:
+        v4 = ipaddress.IPv4Network((int(mapped), found.prefixlen - 96))
+        raise ConfigurationError(f"{written!r} is of IPv4; expected {_shortest(v4)}")
+    address = ipaddress.ip_address(written.partition("/")[0])
+    if address != found.network_address:
+        trouble = f"is an address in a network; expected {found} for the network, or {address} for the address"
+        raise ConfigurationError(f"{written!r} {trouble}")
+    return found
+
+
+def _shortest(network: ipaddress.IPv4Network) -> str:
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
+def depth(written: str) -> int:
+    """How many certificates; none too."""
+    return 0 if written == "0" else count(written)
+
+
 DURATION = Kind(duration, 'a duration such as "10s"', number=_without_unit)
 COUNT = Kind(count, "a whole number from 1 on", number=lambda number: count(str(number)), quoted=False)
+DEPTH = Kind(depth, "a whole number", number=lambda number: depth(str(number)), quoted=False)
+NETWORKS = Kind(
+    network,
+    "an array of addresses and networks",
+    many=True,
+    none="there is none in it, so nobody could connect; leave it out for everywhere",
+)
 PORT = Kind(port, "a port", number=lambda number: port(str(number)))
 TEXT = Kind(text, "a string")
 WORDS = Kind(text, "an array of strings", many=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, gatherResults, inlineCallbacks, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
@@ -18,13 +18,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mytls.changes import changes
+from mytls.changes import changes, shut_out
 from mytls.connection import address_text
 from mytls.endpoint import TLSServerEndpoint, plain_endpoint, tls_endpoint
 from mytls.errors import ConfigurationError, Troubles, one_line
 from mytls.events import Observers
+from mytls.guards.sources import Sources
 from mytls.handlers import handler_from_string
 from mytls.hosts import Hosts
+from mytls.listener import TurnedAway, turned_away
 from mytls.loading import Loaded
 from mytls.reload import NotNow, Reloader
 from mytls.settings import ListenerSettings, Settings
@@ -68,14 +70,24 @@ class Plan:
 
 
 class _Plain(Factory):
-    """The handler of a place that has no TLS of ours; another can take its place."""
+    """
+    The handler of a place that has no TLS of ours; another can take its place.
+
+    @ivar sources: where clients may connect from
+    @ivar name: the address of the port, as logs write it
+    """
 
     noisy = False
 
-    def __init__(self, handler: IProtocolFactory) -> None:
+    def __init__(self, handler: IProtocolFactory, sources: Sources, observers: Observers) -> None:
         self.handler = handler
+        self.sources = sources
+        self.name = "unknown"
+        self._observers = observers
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if turned_away(addr, self.sources, self.name, self._observers):
+            return TurnedAway()
         return self.handler.buildProtocol(addr)  # type: ignore[arg-type]  # None where the port knows no address
 
     def doStart(self) -> None:
@@ -124,6 +136,8 @@ class _Listener:
             return port
         self.port = port
         write_at_once(port)
+        if isinstance(self.handler, _Plain):
+            self.handler.name = self.where()
         _log.info("serving {handler} at {address}", handler=self.serves, address=self.where())
         return port
 
@@ -131,19 +145,25 @@ class _Listener:
         """The address, as logs write it."""
         return self.description if self.port is None else address_text(self.port.getHost())
 
-    def become(self, hosts: Hosts | None, handler: IProtocolFactory, serves: str) -> list[str]:
-        """Serve these from now on. @return: what has changed"""
+    def become(self, hosts: Hosts | None, handler: IProtocolFactory, serves: str, sources: Sources) -> list[str]:
+        """Serve these from now on. @param sources: of a place without TLS of ours. @return: what has changed"""
         self.serves, old = serves, self.hosts
         if hosts is None:
             assert isinstance(self.handler, _Plain)
-            changed = handler is not self.handler.handler
+            found = [f"handler {serves}"] if handler is not self.handler.handler else []
+            found.extend(["other from"] if sources != self.handler.sources else [])
+            self.handler.sources = sources
             self.handler.swap(handler)
-            return [f"{self.where()}: handler {serves}"] if changed else []
+            return [f"{self.where()}: {change}" for change in found]
         assert isinstance(self.endpoint, TLSServerEndpoint)
         assert old is not None
         self.hosts = hosts
         self.endpoint.swap(hosts)
         return changes(self.where(), old, hosts)
+
+    def review(self, close: bool) -> Deferred[int]:
+        """See L{TLSServerEndpoint.review}."""
+        return self.endpoint.review(close) if isinstance(self.endpoint, TLSServerEndpoint) else succeed(0)
 
     def stop(self) -> Deferred[Any]:
         """Listen no more, and finish with every client. Fires when the last is gone."""
@@ -239,7 +259,7 @@ class TLSService(Service):
     def reload(self) -> Deferred[bool]:
         """
         Load certificates, CAs, revocation lists, rules, hosts and the file again, and serve them, as a whole or not at
-        all. Connections that are there live on.
+        all. Connections that are there live on; those of clients who may not enter any more, as C{on-reload} says.
 
         @return: fires with whether it is served now; the log says what has changed, or why not
         """
@@ -305,12 +325,15 @@ class TLSService(Service):
             ready.update((key, self._made(*each)) for key, each in added.items())
             yield self._open(list(ready.values()))
             with _held([*handlers.values(), *self._handlers.values()]):
-                return self._swap(plan, wanted, ready)
+                found = self._swap(plan, wanted, ready)
         except Exception:
             self._handlers = handlers
             for listener in ready.values():
                 listener.stop()
             raise
+        close = plan.settings.on_reload == "close"
+        counts = yield gatherResults([listener.review(close) for listener in self._listeners.values()])
+        return [*found, *shut_out(sum(counts), close=close)]
 
     @inlineCallbacks
     def _open(self, listeners: Sequence[_Listener]) -> Any:
@@ -340,12 +363,14 @@ class TLSService(Service):
         for key, listener in self._listeners.items():
             if key in wanted:
                 settings, loaded = wanted[key]
-                found.extend(listener.become(*self._parts(settings, loaded)))
+                found.extend(listener.become(*self._parts(settings, loaded), Sources(settings.base.from_)))
             elif key[0] != "own":
                 found.append(f"{listener.where()} is gone")
                 listener.stop()
                 del running[key]
         self._listeners = running
+        if plan.settings.on_reload != self.plan.settings.on_reload:
+            found.append(f"on-reload {self.plan.settings.on_reload} -> {plan.settings.on_reload}")
         found.extend(_only_at_start(self._at_start, self.plan.settings, plan.settings))
         self.plan = plan
         self._warn(plan)
@@ -358,7 +383,8 @@ class TLSService(Service):
         try:
             if hosts is None:
                 endpoint = plain_endpoint(self._reactor, settings.endpoint)
-                return _Listener(settings.as_written(), endpoint, _Plain(handler), serves)
+                plain = _Plain(handler, Sources(settings.base.from_), self._observers)
+                return _Listener(settings.as_written(), endpoint, plain, serves)
             tls = tls_endpoint(self._reactor, settings, hosts, self._at_start.deadlines, self._observers)
         except ConfigurationError as error:
             raise ConfigurationError(f"{settings.as_written()}: {error}") from None

@@ -6,6 +6,8 @@ The command line, the endpoint string, the file, the error texts and the referen
 
 from __future__ import annotations
 
+import ipaddress
+import keyword
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -15,10 +17,12 @@ import attrs
 from mytls.errors import ConfigurationError, Troubles
 from mytls.kinds import (
     COUNT,
+    DEPTH,
     DURATION,
     FOLDER,
     NAME,
     NAMES,
+    NETWORKS,
     PATH,
     PATHS,
     PORT,
@@ -186,6 +190,20 @@ HOST_KEYS = (
     ),
     Key("crl", "crl", PATHS, "", "PEM or DER files with revocation lists of these CAs.", '["clients.crl"]'),
     Key(
+        "stale-crl",
+        "staleCrl",
+        choice("refuse", "accept"),
+        "refuse",
+        "What to do while a revocation list is past its next update: refuse its CA's clients, or go by what it says.",
+    ),
+    Key(
+        "verify-depth",
+        "verifyDepth",
+        DEPTH,
+        "100",
+        "How many intermediate CAs there may be between a client's certificate and a CA of client-ca.",
+    ),
+    Key(
         "allow",
         "allow",
         WORDS,
@@ -194,6 +212,38 @@ HOST_KEYS = (
         '["cn=build", "dns=*.svc.example", "uri=spiffe://example/**"]',
     ),
     Key("deny", "deny", WORDS, "nobody", "Which clients may not, in the same words; it wins.", '["serial=0A:1B"]'),
+    Key(
+        "from",
+        "from",
+        NETWORKS,
+        "everywhere",
+        "Where clients may connect from; a listener's is looked at before anything is read from them.",
+        '["10.0.0.0/8", "2001:db8::/32"]',
+    ),
+    Key(
+        "policy",
+        "policy",
+        TEXT,
+        "",
+        "A function or coroutine of yours that is given the peer and answers True, False or a reason to refuse it.",
+        '"app.rules:allow"',
+    ),
+    Key(
+        "rego",
+        "rego",
+        PATH,
+        "",
+        "A policy of Open Policy Agent: a bundle (.tar.gz), or a file in Rego. Needs mytls[rego].",
+        '"policy.rego"',
+    ),
+    Key(
+        "rego-query",
+        "regoQuery",
+        TEXT,
+        "data.mytls.allow",
+        "What to ask that policy; its answer has to be true.",
+        '"data.policy.allow"',
+    ),
     Key(
         "ocsp",
         "ocsp",
@@ -248,6 +298,15 @@ NICKNAMES = {"key": "private-key", "cert": "certificate", "ca": "client-ca"}
 #: What can be kept out of the log.
 QUIET = ("connections", "handshake-failures", "health-checks", "refusals")
 
+#: What becomes of clients who are there.
+ON_RELOAD = Key(
+    "on-reload",
+    "reload-on-reload",
+    choice("keep", "close"),
+    "keep",
+    "What to do after a reload with connections of clients who may not enter any more.",
+)
+
 #: The tables of the file that hold one value for the whole service, and the keys in them. `""` is outside of tables.
 #: On the command line the table's name stands before the key's.
 GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
@@ -271,6 +330,7 @@ GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
         ),
         Key("close", "deadlines-close", DURATION, "5s", "How long a client may take to answer our close_notify."),
         Key("connect", "deadlines-connect", DURATION, "10s", "How long a backend may take to accept a connection."),
+        Key("policy", "deadlines-policy", DURATION, "5s", "How long a policy may take to answer; then it is a no."),
     ),
     "limits": (
         Key(
@@ -289,6 +349,7 @@ GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
             "10s",
             "How often the files are looked at for changes.",
         ),
+        ON_RELOAD,
     ),
     "log": (
         Key(
@@ -325,15 +386,21 @@ class Deadlines:
     @ivar handshake: from accept to the end of the handshake
     @ivar close: from our close_notify to the peer's
     @ivar connect: from dialling a backend to its accepting
+    @ivar policy: from asking a policy to its answer
     """
 
     handshake: float = 10.0
     close: float = 5.0
     connect: float = 10.0
+    policy: float = 5.0
 
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: The keys that need client certificates.
-_OF_CLIENTS = ("client-ca", "crl", "allow", "deny")
+_OF_CLIENTS = ("client-ca", "crl", "stale-crl", "verify-depth", "allow", "deny")
+#: The keys that need the decrypted connection, or what its handshake shows.
+OF_TLS = ("policy", "rego")
 
 
 @attrs.frozen
@@ -361,8 +428,14 @@ class HostSettings:
     client_auth: str = "off"
     client_ca: tuple[str, ...] = ()
     crl: tuple[str, ...] = ()
+    stale_crl: str = "refuse"
+    verify_depth: int | None = None
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    from_: tuple[Network, ...] = ()
+    policy: str | None = None
+    rego: str | None = None
+    rego_query: str | None = None
     ocsp: tuple[str, ...] = ()
     handler: str | None = None
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
@@ -376,7 +449,7 @@ class HostSettings:
         @raise ConfigurationError: values that contradict each other
         """
         fields = {field.name for field in attrs.fields(cls)}
-        values = {name.replace("-", "_"): value for name, value in said.items()}
+        values = {_field(name): value for name, value in said.items()}
         values["names"] = tuple(dict.fromkeys(said.get("names", ())))
         if values.get("client_ca"):
             values.setdefault("client_auth", "required")
@@ -391,6 +464,11 @@ class HostSettings:
     def passes_on(self) -> bool:
         """Whether its connections go to a backend as they are, with their TLS."""
         return self.handler is not None and self.handler.partition(":")[0] == "passthrough"
+
+    @property
+    def pinned(self) -> bool:
+        """Whether clients are known by their keys alone, without a CA (RFC 7858 section 4.2)."""
+        return bool(self.allow) and not self.client_ca and all(rule.startswith("spki=") for rule in self.allow)
 
     def wrong(self, key: str, value: object, trouble: str) -> ConfigurationError:
         """An error about one key. @param value: what was said, or the one of several that is wrong"""
@@ -415,16 +493,31 @@ class HostSettings:
                 if value:
                     off = f"while {self.spelled('client-auth')} is off; say required or optional"
                     yield self.wrong(key, value[0], f"of no use {off}")
-        elif not self.client_ca:
-            trouble = f"no CA to verify clients with; say {self.spelled('client-ca')}"
-            yield self.wrong("client-auth", self.client_auth, trouble)
+        else:
+            yield from self._of_verification()
+        if self.rego_query and not self.rego:
+            yield self.wrong("rego-query", self.rego_query, f"there is no policy to ask; say {self.spelled('rego')}")
         if self.min_version and self.max_version and self.min_version > self.max_version:
             yield self.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
 
+    def _of_verification(self) -> Iterator[ConfigurationError]:
+        """What does not fit together of how clients are verified."""
+        if not self.client_ca and not self.pinned:
+            trouble = f"no CA to verify clients with; say {self.spelled('client-ca')}, or allow by spki= alone"
+            yield self.wrong("client-auth", self.client_auth, trouble)
+        elif self.pinned:
+            for key, value in (("crl", self.crl[:1]), ("verify-depth", self._depth())):
+                if value:
+                    yield self.wrong(key, value[0], f"of no use without {self.spelled('client-ca')}")
+        if self.stale_crl == "accept" and not self.crl:
+            yield self.wrong("stale-crl", self.stale_crl, f"of no use without {self.spelled('crl')}")
+
     def _lost_on_the_way(self) -> Iterator[ConfigurationError]:
         trouble = "of no use with passthrough:, which decrypts nothing"
-        for key, value in (*self._of_clients(), ("certificate", self.certificate), ("ocsp", self.ocsp)):
-            if value:
+        of_tls = (("certificate", self.certificate), ("ocsp", self.ocsp))
+        decided = (("policy", (self.policy,)), ("rego", (self.rego,)))
+        for key, value in (*self._of_clients(), *of_tls, *decided):
+            if any(value):
                 yield self.wrong(key, value[0], trouble)
         if self.client_auth != "off" and not self.client_ca:
             yield self.wrong("client-auth", self.client_auth, trouble)
@@ -439,8 +532,24 @@ class HostSettings:
         )
 
     def _of_clients(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """What needs client certificates."""
-        return tuple((name, getattr(self, name.replace("-", "_"))) for name in _OF_CLIENTS)
+        """What is said that needs client certificates."""
+        stale = () if self.stale_crl == "refuse" else (self.stale_crl,)
+        return (
+            ("client-ca", self.client_ca),
+            ("crl", self.crl),
+            ("stale-crl", stale),
+            ("verify-depth", self._depth()),
+            ("allow", self.allow),
+            ("deny", self.deny),
+        )
+
+    def _depth(self) -> tuple[str, ...]:
+        return () if self.verify_depth is None else (str(self.verify_depth),)
+
+
+def _field(name: str) -> str:
+    """How Python spells a key."""
+    return f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
 
 
 def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dict[str, Any]:
@@ -448,7 +557,8 @@ def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dic
     What a host has of its listener, by the names of the keys: what it does not say itself, but for what would belong
     to the listener's certificate, to client certificates that it does not ask for, or to TLS that it does not end.
     """
-    values = {name: value for name, value in of_listener.items() if name != "names" and name not in of_host}
+    own = ("names", "from")  # where clients connect from is looked at for the whole listener, when they connect
+    values = {name: value for name, value in of_listener.items() if name not in own and name not in of_host}
     if "certificate" in of_host and "certificate" in of_listener:
         values = _without(values, ("private-key", "extra-cert-chain", "ocsp"))
     if of_host.get("client-auth") == "off":
@@ -461,20 +571,179 @@ def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dic
 def not_kept(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> tuple[str, ...]:
     """
     Which keys a listener says of its clients that a host of it cannot keep, since it passes on what it cannot read.
-    A host that says itself that C{client-auth} is off means it.
+    A host that says itself that C{client-auth} is off means it; no host says that it has no policy.
     """
-    handler = of_host.get("handler", of_listener.get("handler"))
-    if (
-        "client-auth" in of_host
-        or of_listener.get("client-auth") == "off"
-        or not HostSettings(handler=handler).passes_on
-    ):
+    if not HostSettings(handler=of_host.get("handler", of_listener.get("handler"))).passes_on:
         return ()
-    return tuple(name for name in ("client-ca", "client-auth", "crl", "allow", "deny") if of_listener.get(name))
+    off = "client-auth" in of_host or of_listener.get("client-auth") == "off"
+    names = OF_TLS if off else ("client-auth", *_OF_CLIENTS, *OF_TLS)
+    return tuple(name for name in names if of_listener.get(name) not in (None, "", (), "refuse"))
 
 
 def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
+
+
+# --- what a client can say
+
+
+def _server(written: str) -> str:
+    """A server as a client names it: an IP address in its shortest spelling, or a host name in that of the wire."""
+    try:
+        return str(ipaddress.ip_address(written))
+    except ValueError:
+        name: str = NAME.parse(written)
+    if name.startswith("*."):
+        raise ConfigurationError(f"{written!r} is the name of many; expected that of one server")
+    return name
+
+
+def _remote_port(written: str) -> int:
+    number: int = PORT.parse(written)
+    if number == 0:
+        raise ConfigurationError("'0' is not a port to connect to; expected a number from 1 to 65535")
+    return number
+
+
+def _seconds(written: str) -> float:
+    """A duration; a number alone is seconds, as in Twisted's own strings."""
+    value: float = DURATION.parse(f"{written}s" if written.isdecimal() else written)
+    return value
+
+
+_SERVER = Kind(_server, "a host name or an IP address")
+_REMOTE_PORT = Kind(_remote_port, "a port", number=lambda number: _remote_port(str(number)))
+_SECONDS = Kind(_seconds, "seconds, or a duration", number=lambda number: _seconds(str(number)))
+
+#: The words of `mytls:` as the endpoint string of a client. The first two may go without their names.
+CLIENT_KEYS = (
+    Key("host", "host", _SERVER, "", "The server's name or IP address; also the first word without a name."),
+    Key("port", "port", _REMOTE_PORT, "", "Its TCP port; also the second word without a name."),
+    Key("certificate", "certKey", PATHS, "", "PEM or PKCS#12 files with the certificate to show, and its chain."),
+    Key("private-key", "privateKey", PATHS, "the files of certKey", "The file with its private key."),
+    Key(
+        "password-file",
+        "passwordFile",
+        PATH,
+        "the environment variable MYTLS_PASSWORD",
+        "A file whose first line is the password of the key; `env:NAME` is another environment variable.",
+    ),
+    Key(
+        "trust-roots",
+        "trustRoots",
+        PATHS,
+        "those of the system",
+        "PEM files with the CAs, or the certificates themselves, that servers are verified with.",
+    ),
+    Key("server-name", "serverName", _SERVER, "host", "The name to ask for and to verify, in place of the host's."),
+    Key(
+        "verify",
+        "verify",
+        WORDS,
+        "the name alone",
+        "Rules as those of `allow`, one of which the server's certificate has to match besides its name. Where all are "
+        "`uri=` or `spki=`, they stand for the name; where all are `spki=`, for trustRoots too.",
+    ),
+    Key("alpn", "alpn", PROTOCOLS, "none", "Application protocols to offer, the best first."),
+    Key("timeout", "timeout", _SECONDS, "30s", "How long it may take to connect and to finish the handshake."),
+    Key("bind-address", "bindAddress", TEXT, "any", "The address of ours to connect from."),
+    Key("endpoint", "endpoint", TEXT, "tcp: to host and port", "A client endpoint string to run TLS over."),
+    Key("min-version", "minVersion", VERSION, "TLSv1.2", "The oldest TLS version."),
+    Key("max-version", "maxVersion", VERSION, "TLSv1.3", "The newest TLS version."),
+    Key("rego", "rego", PATH, "", "A policy of Open Policy Agent that is asked of the server too. Needs mytls[rego]."),
+    Key("rego-query", "regoQuery", TEXT, "data.mytls.allow", "What to ask that policy; its answer has to be true."),
+)
+
+#: The keys of a host that have a client's value, and the word that the user wrote it with.
+_AS_A_HOSTS = {
+    "certificate": "certKey",
+    "private-key": "privateKey",
+    "password-file": "passwordFile",
+    "client-ca": "trustRoots",
+    "allow": "verify",
+    "alpn": "alpn",
+    "min-version": "minVersion",
+    "max-version": "maxVersion",
+    "rego": "rego",
+    "rego-query": "regoQuery",
+}
+
+
+@attrs.frozen
+class ClientSettings:
+    """What a user has said of a server to connect to; the fields are L{CLIENT_KEYS}, and their values of its kinds."""
+
+    host: str
+    port: int | None = None
+    certificate: tuple[str, ...] = ()
+    private_key: tuple[str, ...] = ()
+    password_file: str | None = None
+    trust_roots: tuple[str, ...] = ()
+    server_name: str | None = None
+    verify: tuple[str, ...] = ()
+    alpn: tuple[str, ...] = ()
+    timeout: float = 30.0
+    bind_address: str | None = None
+    endpoint: str | None = None
+    min_version: str | None = None
+    max_version: str | None = None
+    rego: str | None = None
+    rego_query: str | None = None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> ClientSettings:
+        """
+        What was said, by the names of its keys.
+
+        @raise ConfigurationError: values that contradict each other, or none where one is needed
+        """
+        if "host" not in said:
+            raise ConfigurationError("expected a host and a port, as in mytls:api.example:443")
+        made = cls(**{_field(name): value for name, value in said.items()})
+        troubles = Troubles()
+        troubles.add(made._contradictions())
+        troubles.tell()
+        return made
+
+    @property
+    def name(self) -> str:
+        """Whom the server's certificate has to name: a host name, or an IP address."""
+        return self.server_name or self.host
+
+    @property
+    def named_by_rules(self) -> bool:
+        """Whether rules say who the server is, and not its name."""
+        alone = bool(self.verify) and all(rule.startswith(("uri=", "spki=")) for rule in self.verify)
+        return alone and self.server_name is None
+
+    @property
+    def tls(self) -> HostSettings:
+        """The same as a host says it: C{client-ca} is C{trust-roots}, C{allow} is C{verify}."""
+        return HostSettings(
+            certificate=self.certificate,
+            private_key=self.private_key,
+            password_file=self.password_file,
+            client_ca=self.trust_roots,
+            allow=self.verify,
+            alpn=self.alpn,
+            min_version=self.min_version,
+            max_version=self.max_version,
+            rego=self.rego,
+            rego_query=self.rego_query,
+            wrote=_AS_A_HOSTS,
+        )
+
+    def _contradictions(self) -> Iterator[ConfigurationError]:
+        if self.port is None and self.endpoint is None:
+            yield ConfigurationError(f"port: missing; expected for example mytls:{self.host}:443")
+        if self.endpoint is not None and self.bind_address is not None:
+            yield ConfigurationError(f"bindAddress={self.bind_address}: of no use with endpoint, which connects")
+        if self.password_file is not None and not (self.certificate or self.private_key):
+            yield ConfigurationError(f"passwordFile={self.password_file}: there is no key to open; say certKey")
+        if self.min_version and self.max_version and self.min_version > self.max_version:
+            yield self.tls.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
+        if self.rego_query and not self.rego:
+            yield self.tls.wrong("rego-query", self.rego_query, "there is no policy to ask; say rego")
 
 
 @attrs.frozen
@@ -547,6 +816,7 @@ class Settings:
     @ivar quiet: what has no line in the log
     @ivar reload_interval: seconds between two looks at the files; 0 is never
     @ivar keylog: the file for the secrets of every connection, or None
+    @ivar on_reload: `keep` or `close` the connections of clients who may not enter any more
     @ivar wrote: how the user wrote the keys of L{GLOBAL_KEYS}, by their words
     """
 
@@ -556,6 +826,7 @@ class Settings:
     reload_interval: float = 10.0
     quiet: tuple[str, ...] = ()
     keylog: str | None = None
+    on_reload: str = "keep"
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
@@ -582,5 +853,6 @@ class Settings:
             reload_interval=said.get("reload-interval", self.reload_interval),
             quiet=said.get("log-quiet", self.quiet),
             keylog=said.get("keylog", self.keylog),
+            on_reload=said.get("reload-on-reload", self.on_reload),
             wrote={**self.wrote, **{word: f"--{word}" for word in said}},
         )

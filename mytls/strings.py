@@ -10,12 +10,14 @@ from typing import Any
 
 from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
 from mytls.settings import (
+    CLIENT_KEYS,
     ENDPOINT_KEYS,
     HOST_KEYS,
     LISTENER_KEYS,
     NICKNAMES,
     PLACE_KEYS,
     WORDS_OF_STRINGS,
+    ClientSettings,
     HostSettings,
     ListenerSettings,
 )
@@ -74,10 +76,52 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
     for word in words:
         if word not in keys:
             raise ConfigurationError(f"{word}= is no word of {prefix}:{_meant(word, keys)}")
+    said = _named(arguments, words, [key.word for key in PLACE_KEYS if key.word in keys])
+    if ("port" in said) == ("over" in said):
+        either = "a port or over=ENDPOINT" if prefix == "mytls" else "a port"
+        raise ConfigurationError(f"expected {either}, as in {prefix}:8443")
+    return {keys[word].name: keys[word].value_of(written) for word, written in said.items()}
+
+
+def client_from_words(arguments: tuple[str, ...], words: Mapping[str, str]) -> ClientSettings:
+    """
+    The words of a `mytls:` string of a client as settings.
+
+    @param arguments: what stood without a name
+    @param words: what stood with one
+    @raise ConfigurationError: one line: an unknown word, a wrong value, values that contradict each other
+    """
+    keys = {key.word: key for key in CLIENT_KEYS}
+    for word in words:
+        if word not in keys:
+            meant = _WORDS_OF_OTHER_CLIENTS.get(word)
+            nearly = f"; did you mean {meant!r}?" if meant else nearest(word, keys)
+            raise ConfigurationError(f"{word}= is no word of a client's mytls:{nearly}")
+    said = _named(arguments, words, ["host", "port"])
+    try:
+        return ClientSettings.of({keys[word].name: keys[word].value_of(written) for word, written in said.items()})
+    except ConfigurationErrors as errors:
+        raise ConfigurationError("; ".join(errors.lines)) from None
+
+
+#: What Twisted's `ssl:` and `tls:` call it, and the server's `mytls:`.
+_WORDS_OF_OTHER_CLIENTS = {
+    "hostname": "serverName",
+    "certificate": "certKey",
+    "caCertsDir": "trustRoots",
+    "clientCA": "trustRoots",
+    "ca": "trustRoots",
+    "allow": "verify",
+    "interface": "bindAddress",
+    "over": "endpoint",
+}
+
+
+def _named(arguments: Sequence[str], words: Mapping[str, str], places: Sequence[str]) -> dict[str, str]:
+    """All words with their names. @param places: those that may go without, in their order"""
     if "" in arguments:
         raise ConfigurationError("there is nothing between two colons; a colon in a value is written \\:")
     said = dict(words)
-    places = [key.word for key in PLACE_KEYS if key.word in keys]
     for argument, word in zip(arguments, places, strict=False):
         if word in said:
             raise ConfigurationError(
@@ -86,10 +130,7 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
         said[word] = argument
     if len(arguments) > len(places):
         raise ConfigurationError(f"{arguments[-1]!r} has no name; write it as word=value")
-    if ("port" in said) == ("over" in said):
-        either = "a port or over=ENDPOINT" if prefix == "mytls" else "a port"
-        raise ConfigurationError(f"expected {either}, as in {prefix}:8443")
-    return {keys[word].name: keys[word].value_of(written) for word, written in said.items()}
+    return said
 
 
 #: What others call it, and the file does.
@@ -231,7 +272,7 @@ def _refuse_misspelled(prefix: str, words: Iterable[str]) -> None:
 
 def _refuse_tls_keys(prefix: str, said: Mapping[str, Any], wrote: Mapping[str, str]) -> None:
     for key in (*HOST_KEYS, *LISTENER_KEYS):
-        if key.name in said and key.name not in ("handler", "endpoint"):
+        if key.name in said and key.name not in ("handler", "endpoint", "from"):
             raise ConfigurationError(
                 f"{wrote.get(key.name, key.name)}: of no use with {prefix}:, to which mytls adds no TLS"
                 f"{nearest(prefix, TLS_PREFIXES)}"

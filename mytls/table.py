@@ -35,6 +35,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[_Cell, ...]]:
     where = (one_line(settings.endpoint),)
+    of_listener = [f"from {each}" for each in settings.base.from_]
     if loaded is None:
         yield (
             where,
@@ -44,7 +45,7 @@ def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[_
             ("none",),
             _NOTHING,
             _NOTHING,
-            _NOTHING,
+            of_listener or _NOTHING,
             _handler(settings.base.handler),
         )
         return
@@ -57,11 +58,26 @@ def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[_
             (host.settings.profile if host.maker is not None else "passed on",),
             [one_line(each) for each in host.settings.alpn] or _NOTHING,
             (host.settings.client_auth,),
-            _NOTHING if host.access is None else [one_line(rule) for rule in host.access.rules] or ("nobody enters",),
+            [*of_listener, *_rules(host, settings)] or _NOTHING,
             _handler(host.settings.handler),
         )
     if loaded.hosts.unknown is None:
         yield where, ("any other name",), *(_NOTHING,) * 6, ("refused",)
+
+
+def _rules(host: Host, listener: ListenerSettings) -> Iterator[str]:
+    """What a client has to fulfil besides the listener's own C{from}."""
+    settings = host.settings
+    if settings.from_ != listener.base.from_:
+        yield from (f"from {each}" for each in settings.from_)
+    policies = [f"policy {settings.policy}"] if settings.policy else []
+    if settings.rego:
+        policies.append(f"rego {settings.rego}")
+    if host.access is not None:
+        # Where policies decide alone, that all may enter by the rules would tell the wrong thing.
+        rules = [each for each in host.access.rules if settings.allow or not policies or each != "allow all"]
+        yield from map(one_line, rules or ([] if policies else ["nobody enters"]))
+    yield from map(one_line, policies)
 
 
 def _names(host: Host, hosts: Hosts) -> _Cell:

@@ -125,6 +125,7 @@ class Options(usage.Options):
             quiet=settings.quiet,
             reload_interval=settings.reload_interval,
             keylog=settings.keylog,
+            on_reload=settings.on_reload,
         )
         made.greeting = f"connect with: {command}" if command else ""
         return made

@@ -186,6 +186,12 @@ class WrongTests(ServiceTests):
         with self.assertRaisesRegex(ConfigurationError, "^--handler ehco: there is no handler 'ehco'"):
             service("tcp:1", "ehco", reactor=self.reactor)
 
+    def test_on_reload(self) -> None:
+        """What a reload does with clients who are there is one of two words."""
+        with self.assertRaisesRegex(ConfigurationError, "^reload-on-reload: 'cut' is not known here; expected one of"):
+            service("tcp:1", on_reload="cut", reactor=self.reactor)
+        self.assertEqual(service("tcp:1", on_reload="close", reactor=self.reactor).plan.settings.on_reload, "close")
+
 
 class EventTests(ServiceTests):
     """What happens is told."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet import endpoints
 from twisted.internet.defer import Deferred, fail, maybeDeferred
@@ -29,7 +30,8 @@ from mytls.listener import TLSFactory
 from mytls.settings import Deadlines
 from tests.files import folder, pems, write_pair
 from tests.lines import log_lines
-from tests.memory import Link, authority, key_pair
+from tests.memory import Link, authority, client_context, key_pair
+from tests.tls.authority import Authority, showing
 
 
 def options() -> CertificateOptions:
@@ -44,9 +46,9 @@ def quoted(text: str) -> str:
     return str(quoteStringArgument(text))
 
 
-def echoes(test: SynchronousTestCase, factory: TLSFactory) -> Link:
+def echoes(test: SynchronousTestCase, factory: TLSFactory, context: SSL.Context | None = None) -> Link:
     """Assert that whoever connects to this factory meets an echo over TLS."""
-    link = Link(factory=factory)
+    link = Link(factory=factory, context=context)
     link.handshake()
     link.client.send(b"hello")
     link.pump()
@@ -253,6 +255,30 @@ class StringTests(SynchronousTestCase):
         self.assertIn("renewed.example", factories[1].hosts.unknown.names)
         factories[1].doStop()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_reload_of_rules(self) -> None:
+        """In another's program who is there is left, and counted; who comes meets the new rules."""
+        self.patch(mytls.endpoint, "in_a_thread", lambda reactor: maybeDeferred)
+        clients = Authority("Clients")
+        ca, revoked = self.folder / "clients.pem", self.folder / "clients.crl"
+        ca.write_bytes(clients.certificate.public_bytes(Encoding.PEM))
+        revoked.write_bytes(clients.revoking().public_bytes(Encoding.PEM))
+        said = {"clientCA": str(ca), "crl": str(revoked), "allow": "all"}
+        factory = self.listening(endpoint_from_words(self.reactor, "mytls", ("8443",), self.files | said))[1]
+        factory.doStart()
+        pair = clients.client("ann")
+        context = showing(pair, client_context(SSL.TLS1_2_VERSION))
+        link = echoes(self, factory, context)
+        lines = log_lines(self)
+        revoked.write_bytes(clients.revoking(pair.certificate).public_bytes(Encoding.PEM))
+        self.reactor.advance(10)
+        left = "1 connection of a client who may not enter any more: left"
+        self.assertEqual(lines, [f"reloaded: localhost: other client-ca or crl files; {left}"])
+        link.client.send(b"!")
+        link.pump()
+        self.assertEqual(bytes(link.received)[-1:], b"!")
+        self.assertRaises(SSL.Error, Link(factory=factory, context=context).handshake)
+        factory.doStop()
 
     def test_valid(self) -> None:
         """One in its time is not spoken of."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import Alert, Cause, ConfigurationError, TLSFailure
+from mytls.guards.sources import Sources
 from mytls.hosts import Host, Hosts
+from mytls.kinds import network
+from mytls.peer import Peer
 from mytls.tls.hello import ClientHello
 
 
@@ -34,6 +39,31 @@ class HostsTests(SynchronousTestCase):
         self.assertIs(failure.cause, Cause.UNKNOWN_NAME)
         self.assertEqual(failure.alert, Alert.UNRECOGNIZED_NAME)
         return failure
+
+
+class AgreedTests(HostsTests):
+    """By what a connection has agreed on."""
+
+    def test_as_if_it_came_now(self) -> None:
+        """The name and the protocol that it has lead to the same host as they would in a ClientHello."""
+        web, other = host("a.example", alpn=(b"h2",)), host("a.example")
+        hosts = Hosts.of([web, other], None)
+        self.assertIs(hosts.chosen(b"a.example", (b"h2",)), web)
+        self.assertIs(hosts.chosen(b"a.example", ()), other)
+        self.assertRaises(TLSFailure, hosts.chosen, b"b.example", ())
+
+    def test_where_from(self) -> None:
+        """The listener's networks hold, and so do the host's."""
+        near, far = Sources((network("192.0.2.0/24"),)), Sources((network("10.0.0.0/8"),))
+        here = Peer(IPv4Address("TCP", "192.0.2.1", 1))
+        for of_listener, of_host, enters in ((near, near, True), (near, far, False), (far, near, False)):
+            one = attrs.evolve(host(), sources=of_host)
+            hosts = attrs.evolve(Hosts(one), sources=of_listener)
+            if enters:
+                hosts.check_source(one, here)
+            else:
+                failure: TLSFailure = self.assertRaises(TLSFailure, hosts.check_source, one, here)
+                self.assertEqual((failure.cause, failure.detail), (Cause.FROM, "no network of from= has 192.0.2.1"))
 
 
 class NameTests(HostsTests):

@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from mytls.errors import ConfigurationError
 from mytls.kinds import (
     COUNT,
+    DEPTH,
     DURATION,
     NAME,
     NAMES,
+    NETWORKS,
     PATH,
     PATHS,
     PORT,
@@ -22,7 +24,9 @@ from mytls.kinds import (
     Kind,
     choice,
     count,
+    depth,
     duration,
+    network,
     path,
     port,
     protocol,
@@ -92,6 +96,56 @@ class TextTests(SynchronousTestCase):
         self.assertEqual([protocol("h2"), protocol("http/1.1"), protocol("a" * 255)], ["h2", "http/1.1", "a" * 255])
         for written in ("", "h2,http/1.1", "h2 ", "h2\n", "\u00e9", "a" * 256):
             self.refused(protocol, written)
+
+    def test_networks(self) -> None:
+        """An address is a network of one."""
+        written = ("192.0.2.7", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "2001:DB8::/32", "::1", "0.0.0.0/0", "::/0")
+        self.assertEqual(
+            [str(network(each)) for each in written],
+            ["192.0.2.7/32", "10.0.0.0/8", "10.0.0.0/8", "2001:db8::/32", "::1/128", "0.0.0.0/0", "::/0"],
+        )
+        for each in (
+            "",
+            "all",
+            "10",
+            "10/8",
+            "10.0.0.0/33",
+            "010.0.0.1",
+            "10.0.0.0/8 ",
+            "10.0.0.0-10.0.0.9",
+            "::g",
+            "/8",
+        ):
+            self.refused(network, each)
+
+    def test_networks_that_mean_something_else(self) -> None:
+        """What would be compared with nobody, or with more than was meant, is told with what was meant."""
+        for written, meant in (
+            ("10.0.0.1/8", "is an address in a network; expected 10.0.0.0/8 for the network, or 10.0.0.1 for the "
+             "address"),
+            ("2001:db8::1/32", "is an address in a network; expected 2001:db8::/32 for the network, or 2001:db8::1 for "
+             "the address"),
+            ("fe80::1%eth0", "has a zone; expected it without one: fe80::1"),
+            ("::ffff:10.0.0.0/104", "is of IPv4; expected 10.0.0.0/8"),
+            ("::ffff:192.0.2.7", "is of IPv4; expected 192.0.2.7"),
+        ):  # fmt: skip
+            with self.assertRaises(ConfigurationError) as caught:
+                network(written)
+            self.assertEqual(str(caught.exception), f"{written!r} {meant}")
+
+    def test_no_networks(self) -> None:
+        """A list without any is neither everywhere nor nowhere."""
+        cases: list[tuple[Any, object]] = [(NETWORKS.of_toml, []), (NETWORKS.of_text, ""), (NETWORKS.of_text, " , ")]
+        for read, nothing in cases:
+            with self.assertRaisesRegex(ConfigurationError, "^there is none in it, so nobody could connect; leave it"):
+                read(nothing)
+        self.assertEqual(NETWORKS.of_text("10.0.0.0/8, ::1"), (network("10.0.0.0/8"), network("::1")))
+
+    def test_depths(self) -> None:
+        """A depth starts at none."""
+        self.assertEqual([DEPTH.of_text("0"), DEPTH.of_toml(0), DEPTH.of_toml(3)], [0, 0, 3])
+        for written in ("", "-1", "00", "1.0", " 1"):
+            self.refused(depth, written)
 
     def test_choices(self) -> None:
         """One of a few words; the nearest is told where it is none of them."""

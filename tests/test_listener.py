@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from OpenSSL import SSL
+from twisted.internet.address import UNIXAddress
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import Clock
+from twisted.protocols.policies import WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.events import Observers
+from mytls.errors import Cause
+from mytls.events import Accepted, Event, HandshakeFailed, Observers, Refused
+from mytls.guards.sources import Sources
 from mytls.hosts import Host, Hosts
-from mytls.listener import TLSFactory
+from mytls.kinds import network
+from mytls.listener import TLSFactory, TurnedAway
 from mytls.settings import Deadlines
 from mytls.tls.contexts import connection_maker
-from tests.memory import Link, RecorderFactory, key_pair, tls_options
+from tests.memory import CLIENT_ADDRESS, Link, RecorderFactory, SocketInMemory, key_pair, tls_options
 
 
 class CountingFactory(RecorderFactory):
@@ -33,7 +40,7 @@ class CountingFactory(RecorderFactory):
 
 def hosts(name: str, handler: IProtocolFactory | None = None) -> Hosts:
     """One host with a certificate for this name."""
-    return Hosts.only(connection_maker(tls_options(key_pair(name))), handler)
+    return Hosts.only(tls_options(key_pair(name)), handler)
 
 
 def shown(link: Link) -> str:
@@ -44,6 +51,70 @@ def shown(link: Link) -> str:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     (name,) = names.get_values_for_type(x509.DNSName)
     return str(name)
+
+
+class SourcesTests(SynchronousTestCase):
+    """Where clients may connect from."""
+
+    def setUp(self) -> None:
+        self.events: list[Event] = []
+        self.handler = RecorderFactory()
+
+    def link(self, of_listener: tuple[str, ...] = (), of_host: tuple[str, ...] = ()) -> Link:
+        """A client, who connects from 192.0.2.1."""
+        host = Host(connection_maker(tls_options()), sources=Sources(tuple(map(network, of_host))))
+        served = Hosts(host, sources=Sources(tuple(map(network, of_listener))))
+        self.factory = TLSFactory(served, self.handler, Clock(), Deadlines(), Observers([self.events.append]))
+        return Link(handler=self.handler, factory=self.factory)
+
+    def test_from_elsewhere(self) -> None:
+        """Who connects from elsewhere is closed at once: nothing is said or read, no handler made, one event told."""
+        link = self.link(("10.0.0.0/8",))
+        self.assertIsInstance(link.socket.lost, ConnectionDone)
+        self.assertEqual(link.socket.writes, [])
+        (event,) = self.events
+        assert isinstance(event, Refused)
+        self.assertEqual((event.cause, event.detail), (Cause.FROM, "no network of from= has 192.0.2.1"))
+        self.assertEqual(event.address, "192.0.2.1:50000")
+        self.assertEqual(self.handler.made, [])
+
+    def test_from_there(self) -> None:
+        """Who is in one of the networks enters."""
+        link = self.link(("10.0.0.0/8", "192.0.2.0/24"), ("192.0.2.1",))
+        link.handshake()
+        self.assertEqual(link.recorder.told, ["made"])
+
+    def test_host(self) -> None:
+        """A host's own networks are looked at once it is known, and the refusal is an alert in the clear."""
+        link = self.link(("192.0.2.0/24",), ("10.0.0.0/8",))
+        error: SSL.Error = self.assertRaises(SSL.Error, link.handshake)
+        self.assertIn("access denied", str(error))
+        self.assertEqual(link.socket.writes, [bytes((21, 3, 1, 0, 2, 2, 49))])
+        self.assertEqual([type(event) for event in self.events], [Accepted, HandshakeFailed])
+        self.assertIs(self.events[1].cause, Cause.FROM)  # type: ignore[attr-defined]
+
+    def test_swapped(self) -> None:
+        """After a swap the new networks hold for who comes."""
+        self.link().handshake()
+        self.factory.swap(attrs.evolve(self.factory.hosts, sources=Sources((network("10.0.0.0/8"),))))
+        self.assertIsNotNone(Link(handler=self.handler, factory=self.factory).socket.lost)
+        self.assertEqual(len(self.handler.made), 1)
+
+    def test_without_an_address(self) -> None:
+        """Who comes by a UNIX socket comes from no network."""
+        self.link(("0.0.0.0/0", "::/0"))
+        self.events.clear()
+        for address in (None, UNIXAddress(b"")):
+            self.assertIsInstance(self.factory.buildProtocol(address), TurnedAway)
+        self.assertEqual([type(event) for event in self.events], [Refused, Refused])
+
+    def test_behind_a_factory_that_wraps(self) -> None:
+        """Where another factory wraps this, as the PROXY protocol's does, its connection is closed too."""
+        self.link(("10.0.0.0/8",))
+        wrapper = WrappingFactory(self.factory).buildProtocol(CLIENT_ADDRESS)
+        socket = SocketInMemory(wrapper)
+        wrapper.makeConnection(socket)
+        self.assertIsNotNone(socket.lost)
 
 
 class SwapTests(SynchronousTestCase):

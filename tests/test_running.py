@@ -11,6 +11,7 @@ from typing import Any
 
 import trustme
 from cryptography import x509
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
@@ -20,13 +21,15 @@ from twisted.trial.unittest import SynchronousTestCase
 import mytls.assemble
 from mytls.assemble import service, service_from_file
 from mytls.endpoint import TLSServerEndpoint
-from mytls.errors import ConfigurationError
-from mytls.events import Event, Reloaded, ReloadFailed
-from mytls.listener import TLSFactory
+from mytls.errors import Cause, ConfigurationError
+from mytls.events import Event, Refused, Reloaded, ReloadFailed
+from mytls.listener import TLSFactory, TurnedAway
+from mytls.peer import Identity
 from mytls.running import CannotStart, TLSService
 from tests.files import folder
 from tests.lines import log_lines
-from tests.memory import Link, RecorderFactory
+from tests.memory import Link, RecorderFactory, client_context
+from tests.tls.authority import Authority, showing
 
 
 class Reactor(MemoryReactorClock):
@@ -261,6 +264,65 @@ class ListenerTests(RunningTests):
         self.reactor.advance(10)
         self.assertIs(self.reactor.listening[5], factory)
         self.assertEqual(type(factory.buildProtocol(None)).__name__, "Discard")
+
+    def test_where_from_without_tls(self) -> None:
+        """A plain listener takes who comes from its networks, and closes on others before a handler is made."""
+        plain = 'endpoint = "tcp:5"\nhandler = "echo"\n'
+        self.of_file(plain + 'from = "192.0.2.0/24"')
+        factory = self.reactor.listening[5]
+        there, elsewhere = IPv4Address("TCP", "192.0.2.1", 1), IPv4Address("TCP", "10.0.0.1", 1)
+        self.assertEqual(type(factory.buildProtocol(there)).__name__, "Echo")
+        for address in (elsewhere, None):
+            self.assertIsInstance(factory.buildProtocol(address), TurnedAway)
+        refused = [(each.listener, each.address, each.cause) for each in self.events if isinstance(each, Refused)]
+        self.assertEqual(
+            refused,
+            [("0.0.0.0:5", "10.0.0.1:1", Cause.FROM), ("0.0.0.0:5", "unknown", Cause.FROM)],
+        )
+        self.write(plain + 'from = "10.0.0.0/8"')
+        self.reactor.advance(10)
+        self.assertEqual(type(factory.buildProtocol(elsewhere)).__name__, "Echo")
+        self.assertIsInstance(factory.buildProtocol(there), TurnedAway)
+        self.assertEqual(
+            [each.changes for each in self.events if isinstance(each, Reloaded)], [("0.0.0.0:5: other from",)]
+        )
+
+    def test_where_from(self) -> None:
+        """Other networks are told as what they are: a change of the listener, or of a host."""
+        host = '[[listener.host]]\nnames = ["a.example"]\ncertificate = "a.pem"\n'
+        listener = 'endpoint = "mytls:1"\nhandler = "echo"\n'
+        self.of_file(listener + host)
+        for more, last, told in (
+            ('from = "192.0.2.1"\n', "", ("0.0.0.0:1: other from",)),
+            ('from = "192.0.2.1"\n', 'from = "192.0.2.1"\n', ("a.example: other from",)),
+        ):
+            self.events.clear()
+            self.write(listener + more + host + last)
+            self.reactor.advance(10)
+            self.assertEqual([each.changes for each in self.events if isinstance(each, Reloaded)], [told])
+
+    def test_folder(self) -> None:
+        """What holds for a listener holds for the hosts of its folder: pins, networks, a look after a reload."""
+        self.path("certificates").mkdir()
+        self.path("a.pem").rename(self.path("certificates/a.pem"))
+        pair = Authority("Nobody knows").client("ann")
+        pin = Identity.of(pair.certificate).pin("sha256")
+        said = 'endpoint = "mytls:1"\nhosts = "certificates"\nhandler = "echo"\nclient-auth = "required"\n'
+        said += f'allow = ["spki=sha256:{pin}"]\n'
+        close = '[reload]\non-reload = "close"\n'
+        self.of_file(said + 'from = "192.0.2.0/24"', more=close)
+        link = Link(
+            factory=self.reactor.listening[1], server_name=b"a.example", context=showing(pair, client_context())
+        )
+        link.handshake()
+        self.assertEqual(self.says(link, b"x"), b"x")
+        self.write(said + 'from = "10.0.0.0/8"', more=close)
+        self.reactor.advance(10)
+        (event,) = [each for each in self.events if isinstance(each, Reloaded)]
+        self.assertEqual(
+            event.changes,
+            ("0.0.0.0:1: other from", "1 connection of a client who may not enter any more: closed"),
+        )
 
     def test_handler_that_is_none(self) -> None:
         """A wrong handler string is refused with its line, and the old handler stays."""

@@ -26,6 +26,7 @@ from mytls.settings import (
     ListenerSettings,
     Settings,
     inherited,
+    not_kept,
 )
 
 
@@ -75,7 +76,7 @@ class TableTests(SynchronousTestCase):
 
     def test_every_key_of_a_host_has_a_field(self) -> None:
         """What can be said can be asked for."""
-        fields = {field.name.replace("_", "-") for field in attrs.fields(HostSettings)}
+        fields = {field.name.rstrip("_").replace("_", "-") for field in attrs.fields(HostSettings)}
         self.assertLessEqual({key.name for key in HOST_KEYS}, fields)
 
     def test_defaults_are_those_of_the_values(self) -> None:
@@ -133,8 +134,52 @@ class HostTests(SynchronousTestCase):
 
     def test_certificates_without_a_ca(self) -> None:
         """Nobody is let in unverified."""
+        trouble = "no CA to verify clients with; say client-ca, or allow by spki= alone"
         for word in ("required", "optional"):
-            self.refused({"client-auth": word}, f"client-auth={word}: no CA to verify clients with; say client-ca")
+            self.refused({"client-auth": word}, f"client-auth={word}: {trouble}")
+            self.refused({"client-auth": word, "allow": ("spki=sha256:x", "cn=a")}, f"client-auth={word}: {trouble}")
+            self.refused({"client-auth": word, "deny": ("spki=sha256:x",)}, f"client-auth={word}: {trouble}")
+
+    def test_pins_alone(self) -> None:
+        """Who allows keys alone needs no CA; beside one they are rules as all others."""
+        pins = {"client-auth": "required", "allow": ("spki=sha256:x", "spki=sha512:y")}
+        self.assertTrue(HostSettings.of(pins, {}).pinned)
+        self.assertTrue(HostSettings.of({**pins, "deny": ("cn=x",)}, {}).pinned)
+        self.assertFalse(HostSettings.of({**pins, "client-ca": ("ca.pem",)}, {}).pinned)
+        self.assertFalse(HostSettings().pinned)
+
+    def test_pins_without_client_auth(self) -> None:
+        """Whether keys are asked for has to be said: without a CA it goes without saying that none is."""
+        trouble = "of no use while client-auth is off; say required or optional"
+        self.refused({"allow": ("spki=sha256:x",)}, f"allow=spki=sha256:x: {trouble}")
+
+    def test_what_pins_have_no_use_for(self) -> None:
+        """Without a CA there is nothing that could be revoked, and no chain."""
+        pins = {"client-auth": "required", "allow": ("spki=sha256:x",)}
+        self.refused({**pins, "crl": ("a.crl",)}, "crl=a.crl: of no use without client-ca")
+        self.refused({**pins, "verify-depth": 0}, "verify-depth=0: of no use without client-ca")
+
+    def test_revocation_without_lists(self) -> None:
+        """What to do with an old list is of no use without one."""
+        said = {"client-ca": ("ca.pem",), "stale-crl": "accept"}
+        self.refused(said, "stale-crl=accept: of no use without crl")
+        self.assertEqual(HostSettings.of({**said, "crl": ("a.crl",)}, {}).stale_crl, "accept")
+
+    def test_verification_without_certificates(self) -> None:
+        """How certificates are verified is of no use where none is asked for."""
+        trouble = "of no use while client-auth is off; say required or optional"
+        self.refused({"verify-depth": 0}, f"verify-depth=0: {trouble}")
+        self.refused({"stale-crl": "accept"}, f"stale-crl=accept: {trouble}")
+        self.assertEqual(HostSettings.of({"stale-crl": "refuse"}, {}), HostSettings())
+
+    def test_query_without_a_policy(self) -> None:
+        """A question needs somebody to ask."""
+        self.refused({"rego-query": "data.a"}, "rego-query=data.a: there is no policy to ask; say rego")
+        self.assertEqual(HostSettings.of({"rego": "p.rego", "rego-query": "data.a"}, {}).rego_query, "data.a")
+
+    def test_policies_without_certificates(self) -> None:
+        """A policy may decide by the address and the name alone."""
+        self.assertEqual(HostSettings.of({"policy": "app:allow"}, {}).client_auth, "off")
 
     def test_versions(self) -> None:
         """The oldest version is no newer than the newest."""
@@ -144,8 +189,8 @@ class HostTests(SynchronousTestCase):
 
     def test_passed_on(self) -> None:
         """Who does not decrypt can neither show a certificate nor ask for one."""
-        for key in ("certificate", "ocsp", "client-ca", "crl", "allow", "deny"):
-            said = {"handler": "passthrough:tcp:b:1", key: ("x",)}
+        for key in ("certificate", "ocsp", "client-ca", "crl", "allow", "deny", "policy", "rego"):
+            said = {"handler": "passthrough:tcp:b:1", key: "x" if key in ("policy", "rego") else ("x",)}
             self.refused(said, f"{key}=x: of no use with passthrough:, which decrypts nothing")
         self.assertTrue(HostSettings.of({"handler": "passthrough:tcp:b:1", "alpn": ("h2",)}, {}).passes_on)
         self.assertFalse(HostSettings(handler="proxy:tcp:b:1").passes_on)
@@ -189,8 +234,31 @@ class InheritedTests(SynchronousTestCase):
 
     def test_off(self) -> None:
         """A host that asks for no client certificate has no use for the listener's rules."""
-        of_listener = {"client-ca": ("ca",), "crl": ("c",), "allow": ("all",), "deny": ("cn=x",), "profile": "old"}
+        of_listener: dict[str, Any] = {
+            "client-ca": ("ca",), "crl": ("c",), "allow": ("all",), "deny": ("cn=x",), "stale-crl": "accept",
+            "verify-depth": 1, "profile": "old",
+        }  # fmt: skip
         self.assertEqual(inherited(of_listener, {"client-auth": "off"}), {"profile": "old"})
+
+    def test_who_may_enter(self) -> None:
+        """Policies and how clients are verified are the hosts' too; what a host says itself is in their place."""
+        of_listener: dict[str, Any] = {"policy": "a:b", "rego": "p.rego", "stale-crl": "accept", "verify-depth": 1}
+        self.assertEqual(inherited(of_listener, {}), of_listener)
+        own = {"policy": "c:d", "verify-depth": 0}
+        self.assertEqual(inherited(of_listener, own), {"rego": "p.rego", "stale-crl": "accept"})
+
+    def test_where_from(self) -> None:
+        """Where clients connect from is looked at for the listener before it is known which host they want."""
+        self.assertEqual(inherited({"from": ("10.0.0.0/8",), "profile": "old"}, {}), {"profile": "old"})
+
+    def test_not_kept(self) -> None:
+        """What a host that is passed on cannot keep is named: no client-auth of its own makes up for a policy."""
+        passed = {"handler": "passthrough:tcp:b:1"}
+        of_listener = {"client-ca": ("ca",), "verify-depth": 0, "stale-crl": "refuse", "policy": "a:b"}
+        self.assertEqual(not_kept(of_listener, passed), ("client-ca", "verify-depth", "policy"))
+        self.assertEqual(not_kept(of_listener, {**passed, "client-auth": "off"}), ("policy",))
+        self.assertEqual(not_kept(of_listener, {"handler": "echo"}), ())
+        self.assertEqual(not_kept({"from": ("10.0.0.0/8",)}, passed), ())
 
     def test_passed_on(self) -> None:
         """A host that does not decrypt has no TLS of its own."""
@@ -251,12 +319,13 @@ class SettingsTests(SynchronousTestCase):
             "deadlines-close": 3.0,
             "limits-max-threads": 7,
             "reload-interval": 0.0,
+            "reload-on-reload": "close",
             "log-quiet": ("refusals",),
             "keylog": "k.log",
         }
         self.assertEqual(
             Settings.of((), said),
-            Settings((), Deadlines(close=3.0), Limits(max_threads=7), 0.0, ("refusals",), "k.log"),
+            Settings((), Deadlines(close=3.0), Limits(max_threads=7), 0.0, ("refusals",), "k.log", "close"),
         )
 
     def test_merged(self) -> None:

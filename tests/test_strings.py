@@ -24,6 +24,8 @@ from mytls.strings import (
 )
 from tests.files import folder
 
+NO_CA = "no CA to verify clients with; say clientCA, or allow by spki= alone"
+
 
 class SplitTests(SynchronousTestCase):
     """Endpoint strings, as Twisted splits them."""
@@ -290,7 +292,15 @@ class ListenerTests(SynchronousTestCase):
     def test_words_of_a_string_alone(self) -> None:
         """What is told of a string has the spelling of strings, also of words that are not there."""
         for string, line in (
-            ("mytls:1:clientAuth=required", "clientAuth=required: no CA to verify clients with; say clientCA"),
+            ("mytls:1:clientAuth=required", f"clientAuth=required: {NO_CA}"),
+            ("mytls:1:verifyDepth=0", "verifyDepth=0: of no use while clientAuth is off; say required or optional"),
+            ("mytls:1:regoQuery=data.a", "regoQuery=data.a: there is no policy to ask; say rego"),
+            (
+                "mytls:1:from=10.0.0.1/8",
+                "from: '10.0.0.1/8' is an address in a network; expected 10.0.0.0/8 for the network, "
+                "or 10.0.0.1 for the address",
+            ),
+            ("mytls:1:from=", "from: there is none in it, so nobody could connect; leave it out for everywhere"),
             ("mytls:1:allow=all", "allow=all: of no use while clientAuth is off; say required or optional"),
             (
                 "mytls:1:clientAuth=required:handler=passthrough\\:tcp\\:a\\:1",
@@ -299,6 +309,22 @@ class ListenerTests(SynchronousTestCase):
             ("tls:1:certKey=a.pem", "mytls adds no TLS to tls:; did you mean mytls:?"),
         ):
             self.refused(line, string, {}, {}, alone=True)
+
+    def test_networks(self) -> None:
+        """Networks of a string have commas between them, and a backslash before each colon."""
+        made = listener_from_string("mytls:1:from=10.0.0.0/8,2001\\:db8\\:\\:/32")
+        self.assertEqual([str(each) for each in made.base.from_], ["10.0.0.0/8", "2001:db8::/32"])
+
+    def test_where_from_without_tls(self) -> None:
+        """Where clients connect from is a plain listener's too; what needs TLS is not."""
+        said = {"from": ("10.0.0.0/8",), "handler": "echo"}
+        self.assertEqual(listener("tcp:1", said, {}).base.from_, ("10.0.0.0/8",))
+        self.refused(
+            "policy: of no use with tcp:, to which mytls adds no TLS; expected one of: ssl, mytls",
+            "tcp:1",
+            {"policy": "a:b"},
+            {},
+        )
 
     def test_several_errors(self) -> None:
         """What is wrong with a string alone is one line, behind which whoever has the string may stand it."""

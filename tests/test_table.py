@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from mytls.kinds import network
 from mytls.loading import Loading, load
 from mytls.running import Plan
 from mytls.settings import HostSettings, ListenerSettings, Settings
@@ -68,6 +72,45 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(lines[4], "and any other")
         self.assertEqual(lines[5], "tcp:3 - - - none - - - echo")
         self.assertEqual(lines[-1], "warning: something\\x0ato know")
+
+    def test_where_from(self) -> None:
+        """Where clients may connect from stands above the rules: the listener's, and what a host has besides."""
+        pair: Any = {"certificate": (self.chain,), "private_key": (self.key,), "handler": "echo"}
+        listed = HostSettings(from_=(network("10.0.0.0/8"), network("::1")))
+        first, second = (
+            HostSettings(**pair),
+            HostSettings(names=("b.example",), from_=(network("10.1.0.0/16"),), **pair),
+        )
+        lines = self.lines(
+            ListenerSettings("mytls:1", listed, hosts=(first, second)),
+            ListenerSettings("tcp:2", attrs.evolve(listed, handler="echo")),
+        )
+        self.assertRegex(lines[1], r" off from 10\.0\.0\.0/8 echo$")
+        self.assertEqual(lines[2], "from ::1/128")
+        self.assertRegex(lines[3], r" off from 10\.0\.0\.0/8 echo$")
+        self.assertEqual(lines[4:6], ["from ::1/128", "from 10.1.0.0/16"])
+        self.assertIn("tcp:2 - - - none - - from 10.0.0.0/8 echo", lines)
+        alone = HostSettings(from_=(network("10.0.0.0/8"),), **pair)
+        self.assertEqual("\n".join(self.lines(ListenerSettings("mytls:1", alone))).count("from 10.0.0.0/8"), 1)
+
+    def test_policies(self) -> None:
+        """Policies stand below the rules; where there is no rule they decide alone, and no rule is told."""
+        pair: Any = {"certificate": (self.chain,), "private_key": (self.key,), "handler": "echo"}
+        clients: Any = {"client_auth": "required", "client_ca": (self.chain,)}
+        pins: Any = {"client_auth": "optional", "allow": ("spki=sha256:" + "A" * 43 + "=",)}
+        policy = {"policy": "os.path:exists"}
+        for said, rules in (
+            (policy, ["policy os.path:exists"]),
+            ({**clients, **policy}, ["policy os.path:exists"]),
+            ({**clients, **policy, "deny": ("cn=a",)}, ["deny cn=a", "policy os.path:exists"]),
+            ({**clients, **policy, "allow": ("all",)}, ["allow all", "policy os.path:exists"]),
+            (pins, [f"allow {pins['allow'][0]}"]),
+        ):
+            lines = self.lines(ListenerSettings("mytls:1", HostSettings(**pair, **said)))
+            shown = [lines[1].partition(f" {said.get('client_auth', 'off')} ")[2].removesuffix(" echo")]
+            if len(rules) > 1:
+                shown.append(lines[2].removeprefix("and any other "))
+            self.assertEqual(shown, rules)
 
     def test_nobody(self) -> None:
         """A host that asks for certificates and lets nobody in says so."""

@@ -111,6 +111,24 @@ class GoodTests(OptionsTests):
         factory = self.reactor.tcpServers[0][1]
         self.assertEqual((factory.handshake.seconds, factory.close.seconds), (2, 0.25))
 
+    def test_on_reload(self) -> None:
+        """What a reload does with clients who are there can be said of endpoint strings too."""
+        for words, expected in ((("--reload-on-reload", "close"), "close"), ((), "keep")):
+            made = self.typed("--endpoint", self.ssl(), *words).service
+            assert made is not None
+            self.assertEqual(made.plan.settings.on_reload, expected)
+        self.assertRegex(
+            self.error("--reload-on-reload", "cut"), "^reload-on-reload: 'cut' is not known here; expected"
+        )
+
+    def test_check_shows_who_may_enter(self) -> None:
+        """`--check` shows where clients may connect from, and the keys that may enter."""
+        pin = "sha256:" + "A" * 43 + "="
+        words = rf":from=10.0.0.0/8,\:\:1:clientAuth=required:allow=spki={pin}".replace("sha256:", r"sha256\:")
+        shown = self.printed("--endpoint", self.ssl(words).replace("ssl:", "mytls:"), "--check")
+        for line in ("from 10.0.0.0/8", "from ::1/128", f"allow spki={pin}"):
+            self.assertIn(line, shown)
+
     def test_modules_of_this_folder(self) -> None:
         """A module in the folder that the command was typed in is found."""
         name = f"typed_here_{os.getpid()}"

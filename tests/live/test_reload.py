@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.live.clients import asks_and_hears, connected, trusting
 from tests.live.conftest import Serve
 from tests.live.processes import PATIENCE, Running, until
+from tests.tls.authority import Authority
 
 #: How often certificate and key are swapped; each takes some 0.3 seconds.
 SWAPS = 50 if os.environ.get("MYTLS_LONG") else 8
@@ -166,6 +168,35 @@ def test_hangup(site: Site, serve: Serve) -> None:
         assert serial(running.port, context) == after
         running.process.send_signal(signal.SIGHUP)
         running.wait_for("reloaded: nothing has changed")
+
+
+def test_revoked_client(site: Site, serve: Serve) -> None:
+    """A client whose certificate is revoked while it is there is closed, where the file says so, and no other is."""
+    clients = Authority("Clients")
+    contexts = {}
+    pairs = {name: clients.client(name) for name in ("ann", "ben")}
+    for name, pair in pairs.items():
+        pem = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (site.folder / f"{name}.pem").write_bytes(pem + pair.certificate.public_bytes(Encoding.PEM))
+        contexts[name] = trusting(site.root)
+        contexts[name].load_cert_chain(site.folder / f"{name}.pem")
+    (site.folder / "clients.pem").write_bytes(clients.certificate.public_bytes(Encoding.PEM))
+    revoked = site.folder / "clients.crl"
+    revoked.write_bytes(clients.revoking().public_bytes(Encoding.PEM))
+    site.configure("mytls:0:interface=127.0.0.1:clientCA=clients.pem:crl=clients.crl:allow=all")
+    site.config.write_text(site.config.read_text() + 'on-reload = "close"\n')
+    with served(site, serve) as running, connected(running.port, contexts["ben"]) as ben:
+        assert asks_and_hears(ben, b"in")
+        with connected(running.port, contexts["ann"]) as ann:
+            assert asks_and_hears(ann, b"in")
+            revoked.write_bytes(clients.revoking(pairs["ann"].certificate).public_bytes(Encoding.PEM))
+            (line,) = running.wait_for("reloaded: [ -~]*")
+            assert line.endswith("; 1 connection of a client who may not enter any more: closed")
+            assert ann.recv(1) == b""
+        assert asks_and_hears(ben, b"still in")
+        running.wait_for(r"closed \S+ at .* cause=revoked \(it was revoked: client certificate cn=ann")
+        with pytest.raises(ssl.SSLError), connected(running.port, contexts["ann"]) as ann:
+            asks_and_hears(ann, b"in?")
 
 
 def test_hangup_with_an_error(site: Site, serve: Serve) -> None:
