@@ -31,8 +31,8 @@ from mytls.tls.transport import TLSTransport
 AT_ONCE = 1024 * 1024
 
 
-class _WritesAtOnce(tcp.Server):
-    """For any stream transport of a Twisted port: C{write} tries the socket first."""
+class _WritesAtOnce(tcp.Connection):
+    """For any stream transport of Twisted's: C{write} tries the socket first."""
 
     _allowance = AT_ONCE
     _in_read = False
@@ -117,7 +117,7 @@ class _WritesAtOnce(tcp.Server):
         """
         if not normal:
             super().startTLS(ctx, normal)
-            self.write = partial(tcp.Server.write, self)  # type: ignore[method-assign]  # which encrypts
+            self.write = partial(tcp.Connection.write, self)  # type: ignore[method-assign]  # which encrypts
             return
         _Upgrade(self, ctx).begin()
 
@@ -185,7 +185,7 @@ class _Upgrade:
         """The handshake is done; the protocol goes on."""
         self._handshake.stop(self)
         try:
-            peer: Peer = peer_of(self._tls.getHandle(), self._connection.getPeer())
+            peer: Peer = peer_of(self._tls.getHandle(), self._connection.getPeer(), resumed=self._tls.resumed)
         except TLSFailure as failure:
             self._tls.refuse(failure)
             return
@@ -203,8 +203,17 @@ class _Upgrade:
         """The protocol knows."""
 
 
-class TCPServer(_WritesAtOnce):
+class TCPServer(_WritesAtOnce, tcp.Server):
     """An accepted TCP connection."""
+
+
+class TCPClient(_WritesAtOnce, tcp.Client):
+    """A TCP connection of ours to a server."""
+
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        """As Twisted's, in either role: a client of mytls has its TLS from the beginning."""
+        tcp.Client.startTLS(self, ctx, normal)
+        self.write = partial(tcp.Connection.write, self)  # type: ignore[method-assign]  # which encrypts
 
 
 class UNIXServer(_WritesAtOnce, unix.Server):
@@ -237,3 +246,16 @@ def write_at_once(port: interfaces.IListeningPort) -> None:
     if port.addressFamily in (socket.AF_INET, socket.AF_INET6):
         # Linux hands the option down to accepted sockets; once here is once for all of them.
         port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def connected_at_once(transport: object) -> None:
+    """
+    The same for a connection of ours that was just made. One that is no TCP connection of Twisted's own is left as it
+    is.
+
+    @param transport: Twisted has no public way to say beforehand of what class it will be, so it changes that
+    """
+    if type(transport) is not tcp.Client:
+        return
+    transport.__class__ = TCPClient
+    transport.setTcpNoDelay(True)

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
-from mytls.sockets import AT_ONCE, TCPServer, UNIXServer, write_at_once
+from mytls.sockets import AT_ONCE, TCPClient, TCPServer, UNIXServer, connected_at_once, write_at_once
 from tests.files import folder
 from tests.memory import Producer, Recorder, client_context, tls_options
 
@@ -405,3 +405,67 @@ class StartTLSTests(Case):
         transport.startTLS(CertificateOptions(), normal=False)
         transport.doWrite()
         self.assertEqual(theirs.recv(3), b"\x16\x03\x01")
+
+
+class _Connector:
+    """What a client's transport tells."""
+
+    def __init__(self, protocol: Recorder) -> None:
+        self.protocol = protocol
+        self.lost: Any = None
+
+    def buildProtocol(self, address: Any) -> Recorder:
+        return self.protocol
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost = reason.value
+
+    def cancelTimeout(self) -> None:
+        """There is none."""
+
+
+class ClientTests(SynchronousTestCase):
+    """A connection of ours to a server writes at once too."""
+
+    def connected(self) -> tuple[Any, socket.socket, IdleReactor, _Connector]:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        reactor, connector = IdleReactor(), _Connector(Recorder())
+        transport: Any = tcp.Client("127.0.0.1", listening.getsockname()[1], None, connector, reactor)
+        reactor.advance(0)
+        theirs, _ = listening.accept()
+        self.addCleanup(theirs.close)
+        while not transport.connected:
+            select.select([], [transport], [], 5)
+            transport.doConnect()
+        self.addCleanup(transport.socket.close)
+        return transport, theirs, reactor, connector
+
+    def test_sent_in_the_call(self) -> None:
+        """A write that the socket takes waits for nothing, and for no acknowledgement of the one before."""
+        transport, theirs, reactor, _ = self.connected()
+        transport.write(b"later")
+        self.assertIn(transport, reactor.writers)
+        transport.doWrite()
+        connected_at_once(transport)
+        self.assertIsInstance(transport, TCPClient)
+        self.assertTrue(transport.getTcpNoDelay())
+        transport.write(b" at once")
+        theirs.settimeout(5)
+        self.assertEqual(theirs.recv(100), b"later at once")
+        self.assertEqual(reactor.writers, set())
+
+    def test_end(self) -> None:
+        """Its end is told to whoever has connected it, as before."""
+        transport, _, reactor, connector = self.connected()
+        connected_at_once(transport)
+        transport.loseConnection()
+        reactor.advance(0)
+        self.assertIsInstance(connector.lost, ConnectionDone)
+        self.assertIsInstance(connector.protocol.lost, ConnectionDone)
+
+    def test_what_is_no_client_of_twisteds(self) -> None:
+        """Anything else is left as it is."""
+        other = object()
+        connected_at_once(other)
+        self.assertIs(type(other), object)

@@ -122,12 +122,15 @@ class TLSTransport:
         owner: Owner,
         clock: IReactorTime,
         close_deadline: Deadline,
+        *,
+        accepts: bool = True,
     ) -> None:
         """
         @param below: the transport of the ciphertext; its protocol hands on what it hears
         @param maker: makes the OpenSSL connection
         @param factory: the handler's, which may have application protocols to offer
         @param close_deadline: how long the peer may take to answer our close_notify
+        @param accepts: whether this is the server; a client has to L{begin}
         """
         self.factory = _Negotiation(factory)
         self.protocol: IProtocol | None = None
@@ -149,7 +152,10 @@ class TLSTransport:
         self._streaming = True
         connection = maker(self)
         connection.set_app_data(self)
-        connection.set_accept_state()
+        if accepts:
+            connection.set_accept_state()
+        else:
+            connection.set_connect_state()
         self._tunnel = tunnel(connection)
         below.registerProducer(_Backpressure(self), True)
 
@@ -207,6 +213,10 @@ class TLSTransport:
 
     # --- the handshake
 
+    def begin(self) -> None:
+        """Say hello: a client speaks first."""
+        self._shake_hands()
+
     def _shake_hands(self) -> None:
         try:
             done = self._tunnel.handshake()
@@ -245,8 +255,16 @@ class TLSTransport:
         self._owner.handshake_failed(failure)
         self._say_goodbye()
 
+    def hold(self) -> None:
+        """From within C{established}: whether there will be a handler is not decided yet. Nothing is read meanwhile."""
+        self.pauseProducing()
+
+    def release(self) -> None:
+        """It is decided: C{connect} a handler, C{refuse} the peer, or close."""
+        self.resumeProducing()
+
     def refuse(self, failure: TLSFailure) -> None:
-        """End the connection from within C{established}: the peer is not let in."""
+        """End the connection in place of C{connect}: the peer is not let in."""
         self._ended = (failure.cause, failure.detail)
         self._owner.handshake_failed(failure)
         self._say_goodbye()
@@ -598,6 +616,11 @@ class TLSTransport:
     def getHandle(self) -> SSL.Connection:
         """The pyOpenSSL connection, as Twisted's TLS transports give it."""
         return self._tunnel.connection
+
+    @property
+    def resumed(self) -> bool | None:
+        """Whether the handshake has resumed a session; None where that cannot be told."""
+        return self._tunnel.resumed
 
     def getPeerCertificate(self) -> Any:
         """The peer's certificate as a pyOpenSSL C{X509}, or None; C{peer.certificate} is cryptography's."""

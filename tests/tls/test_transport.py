@@ -26,12 +26,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mytls.errors import Cause
+from mytls.errors import Cause, TLSFailure
 from mytls.events import Closed, HandlerFailed, HandshakeFailed
+from mytls.guards.deadlines import Deadline
 from mytls.handlers.builtin import EchoFactory
 from mytls.tls import transport as transport_module
 from mytls.tls import tunnel as tunnel_module
-from tests.memory import Link, Producer, Recorder, RecorderFactory, client_context, key_pair, tls_options
+from tests.memory import (
+    Link,
+    Producer,
+    Recorder,
+    RecorderFactory,
+    SocketInMemory,
+    client_context,
+    key_pair,
+    tls_options,
+)
 from tests.tls.records import ALERT, DATA, RecordWriter
 
 TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
@@ -1129,7 +1139,8 @@ class AfterTheEndTests(TransportCase):
     """What a peer sends when TLS has nothing more to say is not kept."""
 
     def _floods(self, link: Link) -> None:
-        kept = link.protocol._tls._tunnel  # type: ignore[union-attr]
+        protocol: Any = link.protocol
+        kept = protocol._tls._tunnel
         for _ in range(50):
             link.to_server(b"y" * 65536)
         waiting = SSL._lib.BIO_get_mem_data(kept.connection._into_ssl, SSL._ffi.NULL)  # type: ignore[attr-defined]
@@ -1348,6 +1359,116 @@ def resumed(connection: SSL.Connection) -> bool:
     return bool(SSL._lib.SSL_session_reused(connection._ssl))  # type: ignore[attr-defined]
 
 
+class _Meeting:
+    """The owner of a client's transport: connects a recorder when the handshake is done."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.told: list[Any] = []
+
+    def established(self) -> None:
+        self.told.append("established")
+        self.tls.connect(self.recorder)
+
+    def handshake_failed(self, failure: TLSFailure) -> None:
+        self.told.append(failure.cause)
+
+    def handler_failed(self, failure: Failure) -> None:
+        self.told.append(failure.type)
+
+    def lost(self, cause: Cause | None, detail: str) -> None:
+        self.told.append(("lost", cause))
+
+    tls: transport_module.TLSTransport
+
+
+class ClientTests(TransportCase):
+    """The same transport, as the client of a whole server of ours."""
+
+    def apart(self, **words: Any) -> tuple[_Meeting, SocketInMemory, Link]:
+        """A client that has not begun. @param words: of the server's L{Link}"""
+        link, owner, below = Link(**words), _Meeting(), SocketInMemory(None)
+
+        def maker(transport: Any) -> SSL.Connection:
+            return SSL.Connection(client_context())
+
+        close = Deadline(link.clock, 5)
+        owner.tls = transport_module.TLSTransport(below, maker, Factory(), owner, link.clock, close, accepts=False)
+        below.protocol = owner.tls
+        return owner, below, link
+
+    def met(self, **words: Any) -> tuple[_Meeting, SocketInMemory, Link]:
+        """A client that has shaken hands."""
+        owner, below, link = self.apart(**words)
+        owner.tls.begin()
+        carry(below, link)
+        return owner, below, link
+
+    def test_client_speaks_first(self) -> None:
+        """Nothing is sent before it begins; then both get through the handshake, and data goes both ways."""
+        owner, below, link = self.apart()
+        self.assertEqual(bytes(below.wire), b"")
+        owner.tls.begin()
+        carry(below, link)
+        self.assertEqual((owner.told, owner.recorder.told), (["established"], ["made"]))
+        owner.tls.write(b"hello")
+        carry(below, link)
+        self.assertEqual(link.recorder.data, b"hello")
+        link.transport.write(b"world" * 100_000)
+        carry(below, link)
+        self.assertEqual(owner.recorder.data, b"world" * 100_000)
+
+    def test_paused_client(self) -> None:
+        """A client that is paused gets nothing, and all when it goes on."""
+        owner, below, link = self.met()
+        owner.tls.pauseProducing()
+        self.assertFalse(below.reading)
+        link.transport.write(b"later")
+        carry(below, link)
+        self.assertEqual(owner.recorder.data, b"")
+        owner.tls.resumeProducing()
+        link.turn()
+        self.assertEqual(owner.recorder.data, b"later")
+
+    def test_end(self) -> None:
+        """Either side's close_notify is a clean end for both."""
+        for who in ("client", "server"):
+            owner, below, link = self.met()
+            (owner.tls if who == "client" else link.transport).loseConnection()
+            carry(below, link)
+            if below.fin_sent:
+                link.fin()
+            if link.socket.fin_sent:
+                owner.tls.readConnectionLost()
+            carry(below, link)
+            link.clock.advance(20)
+            self.assertIsInstance(owner.recorder.lost, ConnectionDone, who)
+            self.assertEqual(owner.told, ["established", ("lost", None)], who)
+
+    def test_server_refuses(self) -> None:
+        """An alert in the handshake is told to the owner, once."""
+        owner, _, _ = self.apart()
+        owner.tls.begin()
+        owner.tls.dataReceived(b"\x15\x03\x03\x00\x02\x02\x28")  # handshake_failure
+        self.assertEqual(owner.told, [Cause.PEER_ALERT])
+
+
+def carry(below: SocketInMemory, link: Link) -> None:
+    """Bytes both ways, until there are none."""
+    for _ in range(100):
+        sent, answer = bytes(below.wire), b""
+        below.wire.clear()
+        if sent:
+            link.to_server(sent)
+        answer = bytes(link.socket.wire)
+        link.socket.wire.clear()
+        if answer and below.lost is None:
+            below.protocol.dataReceived(answer)
+        if not sent and not answer:
+            return
+    raise AssertionError("the two ends do not come to rest")
+
+
 class PublicDoorTests(SynchronousTestCase):
     """Every promise above, with pyOpenSSL's public interface alone."""
 
@@ -1366,6 +1487,7 @@ class PublicDoorTests(SynchronousTestCase):
             AfterTheEndTests,
             AwkwardHandlerTests,
             ResumptionTests,
+            ClientTests,
         ):
             for name in sorted(vars(case)):
                 if name.startswith("test_"):

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import ServiceMaker
-from twisted.internet.interfaces import IStreamServerEndpoint, IStreamServerEndpointStringParser
+from twisted.internet.interfaces import (
+    IStreamClientEndpoint,
+    IStreamClientEndpointStringParserWithReactor,
+    IStreamServerEndpoint,
+    IStreamServerEndpointStringParser,
+)
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
@@ -14,7 +19,7 @@ service_maker = ServiceMaker("mytls", "mytls.tap", "A TLS server for any byte-st
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
 class _MytlsParser:
-    """The endpoint prefix `mytls:`, in every Twisted program."""
+    """The endpoint prefix `mytls:` of servers, in every Twisted program."""
 
     prefix = "mytls"
 
@@ -25,4 +30,18 @@ class _MytlsParser:
         return endpoint_from_words(reactor, self.prefix, args, kwargs)
 
 
+@implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
+class _MytlsClientParser:
+    """The endpoint prefix `mytls:` of clients."""
+
+    prefix = "mytls"
+
+    def parseStreamClient(self, reactor: Any, *args: Any, **kwargs: Any) -> IStreamClientEndpoint:
+        """See C{IStreamClientEndpointStringParserWithReactor}."""
+        from mytls.client import client_from_string_words
+
+        return client_from_string_words(reactor, args, kwargs)
+
+
 endpoint_parser = _MytlsParser()
+client_endpoint_parser = _MytlsClientParser()
