@@ -9,23 +9,37 @@ The map, from door to value. A module imports from those below it, never from ab
     assemble            settings in, running parts out
     running             listens, serves what the files say, stops
     endpoint            the server endpoint mytls:, as class and as string
+    client              the client endpoint mytls:, as class and as string
+    attempt             one connection of a client, from the wish for it until its server is met
     reload              build beside, swap, keep the old on error
     changes             what a reload has changed, in words
     loading             settings in, hosts out: what is read and made before the first client comes
   the way of a byte
     listener            accepts, knows what is open, ends it
+    review              after a reload: who may not enter any more
     connection          one connection's life, from ClientHello to goodbye
     passthrough         the transport of a handler that gets the ciphertext as it is
     hosts               which host a ClientHello is for
+    tls.servers         how a client knows its server: the context of its connections
     guards.access       which client certificates may enter
+    guards.sources      where clients may connect from
+    guards.rego         a policy of Open Policy Agent
+    guards.rego_worker  the process that it lives in
+    guards.bundle       a Rego file or a bundle in, what that process is given out
+    guards.workers      processes that answer questions, and may take for ever to
+    guards.policy       who else is asked whether a peer may enter
     sockets             transports that write at once
     tls.transport       the tunnel between two Twisted interfaces; flow control, closing
     tls.tunnel          ciphertext in, plaintext out; the state table
     tls.failures        OpenSSL's errors as causes
     tls.identity        what a handshake tells of the peer
+    tls.fingerprints    what made a ClientHello, by its choices
     tls.hello           ClientHello bytes in, value out
     tls.contexts        settings in, OpenSSL contexts out
-    tls.clients         who verifies the certificates of clients
+    tls.readmission     whether who was let in before would be let in now
+    tls.verifier        who verifies the certificates of peers
+    tls.stores          whom OpenSSL trusts to vouch for peers
+    tls.refusals        OpenSSL's verification errors as causes
     tls.keylog          the secrets of connections, for whoever asks for them
     tls.profiles        Mozilla's guidelines, as settings of OpenSSL
     goodbye             how a connection ends, so that nothing is lost and nobody can hold it
@@ -45,6 +59,9 @@ The map, from door to value. A module imports from those below it, never from ab
     handlers.builtin    echo, discard
     handlers.load       package.module:name in, the object out
   certificates
+    tls.workload        the newest of what a SPIFFE Workload API has issued
+    tls.agent           how a SPIFFE agent is asked
+    tls.svids           X.509-SVIDs, their keys and the CAs of trust domains
     tls.development     a certificate for a developer's own machine
     tls.folder          a folder of certificates, keys and chains, sorted out
     tls.certificates    files in, certificate, key and chain out
@@ -69,7 +86,7 @@ The map, from door to value. A module imports from those below it, never from ab
     names               server names, one spelling for each
     errors              what can go wrong
 
-Public names, each also where it lives: service, TLSServerEndpoint, Peer, ConfigurationError.
+Public names, each also where it lives: service, TLSServerEndpoint, TLSClientEndpoint, Peer, ConfigurationError.
 """
 
 from __future__ import annotations
@@ -79,16 +96,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mytls.assemble import service as service
+    from mytls.client import TLSClientEndpoint as TLSClientEndpoint
     from mytls.endpoint import TLSServerEndpoint as TLSServerEndpoint
     from mytls.errors import ConfigurationError as ConfigurationError
     from mytls.peer import Peer as Peer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigurationError", "Peer", "TLSServerEndpoint", "service"]
+__all__ = ["ConfigurationError", "Peer", "TLSClientEndpoint", "TLSServerEndpoint", "service"]
 
 _HOMES = {
     "service": "mytls.assemble",
     "TLSServerEndpoint": "mytls.endpoint",
+    "TLSClientEndpoint": "mytls.client",
     "Peer": "mytls.peer",
     "ConfigurationError": "mytls.errors",
 }

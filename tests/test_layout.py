@@ -107,12 +107,14 @@ class PublicNameTests(SynchronousTestCase):
     def test_public_names(self) -> None:
         """Each public name is what its home calls so."""
         from mytls.assemble import service
+        from mytls.client import TLSClientEndpoint
         from mytls.endpoint import TLSServerEndpoint
         from mytls.errors import ConfigurationError
         from mytls.peer import Peer
 
         self.assertEqual(
-            [getattr(mytls, name) for name in mytls.__all__], [ConfigurationError, Peer, TLSServerEndpoint, service]
+            [getattr(mytls, name) for name in mytls.__all__],
+            [ConfigurationError, Peer, TLSClientEndpoint, TLSServerEndpoint, service],
         )
 
     def test_unknown_name(self) -> None:
