@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import trustme
 from cryptography import x509
@@ -306,9 +306,7 @@ class Link:
             deadlines or Deadlines(),
             Observers([self.events.append]),
         )
-        accepted = self.factory.buildProtocol(CLIENT_ADDRESS)
-        assert isinstance(accepted, ServerConnection)
-        self.protocol = accepted
+        self.protocol = cast(ServerConnection, self.factory.buildProtocol(CLIENT_ADDRESS))
         self.socket = SocketInMemory(self.protocol)
         self.protocol.makeConnection(self.socket)
         self.client = SSL.Connection(context or client_context())
