@@ -14,6 +14,7 @@ import base64
 import hashlib
 import ipaddress
 import re
+import warnings
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -25,6 +26,7 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier, SignatureAlgorithmO
 from twisted.internet.interfaces import IAddress
 
 from mytls.errors import visible
+from mytls.proxyheader import ProxyHeader
 
 #: How much of each name of a certificate a log line has; and of one that is long for its escapes.
 _SHOWN, _SHOWN_OF_ESCAPES = 64, 8
@@ -39,6 +41,10 @@ _UNPARSED = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
+
+# cryptography warns of attributes that are too long or too short. Here a stranger has written them, and each length of
+# his would be a line in the log.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"mytls\.peer\Z")
 
 #: What an IP address among the names is: four octets, or sixteen (RFC 5280 section 4.2.1.6).
 ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address)
@@ -77,11 +83,7 @@ class Identity:
     @classmethod
     def of_der(cls, der: bytes) -> Identity:
         """The same from the bytes, whosever they are. @raise ValueError: likewise"""
-        try:
-            certificate = x509.load_der_x509_certificate(der)
-        except _UNPARSED as error:
-            raise _unparsed(error) from None
-        return cls.of(certificate)
+        return cls.of(certificate_of(der))
 
     @property
     def subject(self) -> tuple[tuple[str, str], ...]:
@@ -185,7 +187,7 @@ class Identity:
         found = [f"{word}={_shown(values[0])}" for word, values in kinds.items() if values]
         if not found and self.subject:
             found = [f"subject={_shown(self.certificate.subject.rfc4514_string())}"]
-        return " ".join((*found, f"serial={self.serial}"))
+        return " ".join((*found, f"serial={_shown(self.serial)}"))
 
     def __repr__(self) -> str:
         return f"<Identity {self.shown()}>"
@@ -200,6 +202,14 @@ _SIGNATURES = {
 
 #: A trust domain, and a path without empty segments, `.` and `..` (SPIFFE-ID.md, section 2).
 _SPIFFE = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._-]+)*")
+
+
+def certificate_of(der: bytes) -> x509.Certificate:
+    """A certificate from its bytes, whosever they are. @raise ValueError: they are none; a few words that say what"""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except _UNPARSED as error:
+        raise _unparsed(error) from None
 
 
 def serial_text(number: int) -> str:
@@ -240,7 +250,7 @@ class Peer:
     What the handshake has shown of the other side; the same for a session that was resumed, but for C{resumed} itself,
     and for the fingerprints, since a client that resumes says so in its ClientHello.
 
-    @ivar address: where it connects from
+    @ivar address: where it connects from; of a client that a trusted proxy has passed on, what that has said
     @ivar server_name: the name it asked for (RFC 6066 section 3), or None
     @ivar alpn: the application protocol agreed on (RFC 7301), or None
     @ivar version: the TLS version, as OpenSSL writes it: `TLSv1.3`; None on a plain connection
@@ -252,7 +262,9 @@ class Peer:
     @ivar chain: the verified certificates: its own first, the CA that is trusted last
     @ivar ja3: the fingerprint of its ClientHello, in hex (U{https://github.com/salesforce/ja3})
     @ivar ja4: the same, sorted (U{https://github.com/FoxIO-LLC/ja4})
-    @ivar proxy_address: who has passed the connection on and said where it is from, or None
+    @ivar proxy_address: who has passed the connection on, or None
+    @ivar proxy_header: what that proxy has said of it, with its TLVs; also where it has connected for itself (LOCAL);
+        or None
     """
 
     address: IAddress | None
@@ -268,6 +280,7 @@ class Peer:
     ja3: str | None = None
     ja4: str | None = None
     proxy_address: IAddress | None = None
+    proxy_header: ProxyHeader | None = None
 
     @property
     def certificate(self) -> x509.Certificate | None:

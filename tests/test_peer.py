@@ -6,6 +6,8 @@ import base64
 import datetime
 import hashlib
 import ipaddress
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +22,7 @@ from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.guards.access import Access
-from mytls.peer import Identity, Peer, serial_text
+from mytls.peer import Identity, Peer, certificate_of, serial_text
 from mytls.tls.ssldict import as_ssl_dict
 from tests.guards.test_access import CN, NOW, ORGANIZATION, OU, attribute, certificate, changed, dns, key, named, uri
 
@@ -69,6 +71,12 @@ def everything() -> x509.Certificate:
         ],
         issuer=[attribute(ORGANIZATION, "Example, Inc"), attribute(CN, "Example CA")],
     )  # fmt: skip
+
+
+def lengthened(der: bytes, old: bytes, new: bytes) -> bytes:
+    """A certificate with other bytes at the beginning of what is signed; its signature is no good then."""
+    body, alone = der[8:].replace(old, new, 1), int.from_bytes(der[6:8], "big") + len(new) - len(old)
+    return b"\x30\x82" + (len(body) + 4).to_bytes(2, "big") + b"\x30\x82" + alone.to_bytes(2, "big") + body
 
 
 class IdentityTests(SynchronousTestCase):
@@ -158,6 +166,23 @@ class IdentityTests(SynchronousTestCase):
 
     test_shown_is_bounded.suppress = [(("ignore",), {"category": UserWarning})]  # type: ignore[attr-defined]
 
+    def test_a_long_serial_number_is_cut(self) -> None:
+        """A serial number may have as many digits as its maker likes, and a line has not."""
+        der = everything().public_bytes(Encoding.DER)
+        self.assertIn(b"\x02\x02\x0a\x1b", der)
+        long = Identity.of_der(lengthened(der, b"\x02\x02\x0a\x1b", b"\x02\x82\x08\x00" + b"\x7f" * 2048))
+        self.assertEqual(len(long.serial), 4096)
+        self.assertTrue(long.shown().endswith(f" serial={'7F' * 32}..."), long.shown())
+
+    def test_no_warnings(self) -> None:
+        """A stranger's odd names are no warnings in the log: cryptography has one for each length of his."""
+        country, organization = b"\x55\x04\x06", b"\x55\x04\x0a"
+        made = changed(certificate(attribute(ORGANIZATION, "Example")), organization, country)
+        der = made.public_bytes(Encoding.DER).hex()
+        program = f"from mytls.peer import Identity; print(Identity.of_der(bytes.fromhex({der!r})).subject)"
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+        self.assertEqual((ran.stdout, ran.stderr), ("(('C', 'Example'),)\n", ""))
+
 
 class BrokenCertificateTests(SynchronousTestCase):
     """What does not parse is nobody: no rule meets it, not even `all`."""
@@ -187,6 +212,16 @@ class BrokenCertificateTests(SynchronousTestCase):
         self.refused(five)
         for network in ("10.0.0.0/8", "2001:db8::/32"):
             self.refused(named(x509.IPAddress(ipaddress.ip_network(network))))
+
+    def test_version(self) -> None:
+        """A version that there is not is told as anything else that does not parse."""
+        made = named(x509.DNSName("a.example"))
+        der = made.public_bytes(Encoding.DER)
+        for version in (1, 3, 77):
+            changed_der = der.replace(b"\xa0\x03\x02\x01\x02", bytes((0xA0, 3, 2, 1, version)), 1)
+            for parse in (Identity.of_der, certificate_of):
+                with self.assertRaisesRegex(ValueError, "^the certificate does not parse: InvalidVersion$"):
+                    parse(changed_der)
 
     def test_same_extension_twice(self) -> None:
         """Two extensions of one kind (RFC 5280 section 4.2)."""

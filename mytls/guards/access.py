@@ -17,13 +17,13 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from string import ascii_lowercase, ascii_uppercase
 
 import attrs
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from mytls.errors import ConfigurationError, Troubles, nearest, one_line, visible
+from mytls.errors import ConfigurationError, Troubles, nearest, one_line, quoted, visible
+from mytls.guards.uris import leads_astray, spelled
 from mytls.names import asked_name, host_name, parent
 from mytls.peer import ADDRESSES, PINS, Identity
 from mytls.settings import HostSettings
@@ -48,7 +48,10 @@ class Rule:
         """@raise ConfigurationError: it is no rule; the text does not repeat it"""
         word, _, value = written.partition("=")
         if word not in _WORDS:
-            raise ConfigurationError(f"there is no rule {word!r}{nearest(word.lower(), _WORDS)}")
+            hint = nearest(word.lower(), _WORDS)
+            raise ConfigurationError(
+                f"there is no rule {quoted(word)}{hint}{', as in cn=build' if ':' in hint else ''}"
+            )
         parse, expected = _WORDS[word]
         if not (written == "all" if word == "all" else value):
             raise ConfigurationError(f"expected {expected}")
@@ -88,21 +91,26 @@ class Access:
         troubles = Troubles()
         allow = _rules(settings, "allow", settings.allow, troubles)
         deny = _rules(settings, "deny", settings.deny, troubles)
+        if settings.pinned:
+            _refuse_inventions(settings, deny, troubles)
         troubles.tell()
         return cls(allow, deny)
 
     def refusal(self, shown: Identity) -> str | None:
         """Why who shows this may not enter, in a few words for the log; None where it may."""
         if any(rule.written.startswith("uri=") for rule in (*self.deny, *self.allow)):
-            dotted = next((each for each in shown.named(x509.UniformResourceIdentifier) if _DOTS.match(each)), None)
-            if dotted is not None:
-                return f"the certificate's URI leads nowhere certain: {visible(dotted)}"
+            astray = next((each for each in shown.named(x509.UniformResourceIdentifier) if leads_astray(each)), None)
+            if astray is not None:
+                return f"the certificate's URI leads nowhere certain: {visible(astray)}"
         for rule in self.deny:
             if rule.matches(shown):
                 return f"deny {rule} matches {shown.shown()}"
         if any(rule.matches(shown) for rule in self.allow):
             return None
-        return f"no allow rule matches {shown.shown()}" if self.allow else f"there is no allow rule: {shown.shown()}"
+        if not self.allow:
+            return f"there is no allow rule: {shown.shown()}"
+        pins = f" spki={shown.spki[0]}" if all(rule.written.startswith("spki=") for rule in self.allow) else ""
+        return f"no allow rule matches {shown.shown()}{pins}"
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -122,6 +130,14 @@ def _rules(settings: HostSettings, key: str, written: tuple[str, ...], troubles:
         except ConfigurationError as error:
             troubles.add([settings.wrong(key, each, str(error))])
     return tuple(rules)
+
+
+def _refuse_inventions(settings: HostSettings, deny: tuple[Rule, ...], troubles: Troubles) -> None:
+    """Where keys alone are known, all else in a certificate is what its owner has made up, and makes up anew."""
+    for each in deny:
+        if not each.written.startswith("spki="):
+            trouble = "of no use beside allow by spki= alone: who has the key writes all else himself; expected spki="
+            troubles.add([settings.wrong("deny", each.written, trouble)])
 
 
 # --- the subject and the issuer
@@ -175,20 +191,15 @@ def _covering(shown: str) -> tuple[str, ...]:
     return (f"*.{name}",) if wildcard else (name, parent(name))
 
 
-_URI = re.compile(r"([^:/?#]+):(//[^/?#]*)?(.*)", re.DOTALL)
 _STARS = re.compile(r"(\*+)")
-_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
-_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _WILD = {"*": "[^/?#]+", "**": ".*"}
-#: A segment `.` or `..` (RFC 3986 section 3.3): whether a rule means the URI with it or without is up to who reads it.
-_DOTS = re.compile(r"[^?#]*/(\.|%2E){1,2}([/?#]|\Z)", re.IGNORECASE)
 
 
 def _uri(wanted: str) -> _Matches:
-    spelled = _spelled(wanted)
-    if spelled is None:
+    parts = spelled(wanted)
+    if parts is None:
         raise ConfigurationError("expected a URI with its scheme, as in uri=spiffe://example/ns/*/sa/build")
-    place, path = spelled
+    place, path = parts
     if "*" in place:
         raise ConfigurationError("* and ** stand in the path alone, not in a scheme or host")
     if path.count("**") > 1 or any(each.count("*") > 1 + ("**" in each) for each in path.split("/")):
@@ -196,29 +207,10 @@ def _uri(wanted: str) -> _Matches:
     pattern = re.compile("".join(_WILD.get(each) or re.escape(each) for each in _STARS.split(path)), re.DOTALL)
 
     def matches(shown: Identity) -> bool:
-        found = (_spelled(each) for each in shown.named(x509.UniformResourceIdentifier))
+        found = (spelled(each) for each in shown.named(x509.UniformResourceIdentifier))
         return any(each is not None and each[0] == place and pattern.fullmatch(each[1]) for each in found)
 
     return matches
-
-
-def _spelled(uri: str) -> tuple[str, str] | None:
-    """
-    Scheme and authority, and the rest, in one spelling of what RFC 3986 section 6.2.2.1 holds for the same: scheme and
-    host in lower case, the digits of percent-encodings in upper. Nothing is decoded. Letters beyond ASCII have no case:
-    the Kelvin sign is no k.
-    """
-    match = _URI.fullmatch(uri)
-    if match is None:
-        return None
-    scheme, authority, rest = match[1], match[2] or "", match[3]
-    user, at, host = authority.rpartition("@")
-    place = f"{scheme.translate(_LOWER)}:{user}{at}{host.translate(_LOWER)}"
-    return _ENCODED.sub(_in_upper_case, place), _ENCODED.sub(_in_upper_case, rest)
-
-
-def _in_upper_case(match: re.Match[str]) -> str:
-    return match[0].upper()
 
 
 def _email(wanted: str) -> _Matches:
@@ -267,6 +259,8 @@ def _serial(wanted: str) -> _Matches:
 def _spki(wanted: str) -> _Matches:
     """A pin of the key, as RFC 7469 section 2.4 makes it: a hash of the SubjectPublicKeyInfo (DER)."""
     name, _, text = wanted.partition(":")
+    if not text:
+        raise ConfigurationError("expected the name of a hash in front, as in spki=sha256:BASE64")
     if name not in PINS:
         raise ConfigurationError(f"there is no pin with {name!r}{nearest(name, PINS)}")
     try:

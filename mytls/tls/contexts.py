@@ -43,7 +43,7 @@ from mytls.tls.certificates import KeyPair
 from mytls.tls.files import Files, read
 from mytls.tls.profiles import Profile, apply_to, has_curve, profile_of
 from mytls.tls.trust import ClientTrust
-from mytls.tls.verifier import Admit, Verifier, verify_clients
+from mytls.tls.verifier import Admit, Verifier, Vouch, verify_clients
 
 #: What makes an C{OpenSSL.SSL.Connection} for a transport of ours.
 ConnectionMaker = Callable[[Any], SSL.Connection]
@@ -80,6 +80,7 @@ def host_options(
     keylog: Callable[[bytes], object] | None = None,
     files: Files | None = None,
     admit: Admit = lambda identity: None,
+    vouch: Vouch | None = None,
 ) -> HostOptions:
     """
     The options of a host, with a context of its own.
@@ -89,6 +90,7 @@ def host_options(
     @param keylog: is called with each line for a key log file, without its end
     @param files: what the host's files are read through
     @param admit: who of the verified clients may enter; all, if left out
+    @param vouch: for whom each CA of the clients' may vouch; for all, if left out
     @raise ConfigurationError: settings that cannot be served
     """
     profile = profile_of(settings, [pair.key for pair in pairs])
@@ -105,7 +107,7 @@ def host_options(
         content = read(settings, "dh-parameters", settings.dh_parameters, files or Files())
         _diffie_hellman(context, settings, content)
     if settings.client_auth != "off":
-        options.clients = verify_clients(context, settings, clients, admit)
+        options.clients = verify_clients(context, settings, clients, admit, vouch)
     if any(pair.staple for pair in pairs):
         context.set_ocsp_server_callback(_staple(pairs))
     if keylog is not None:
@@ -211,12 +213,12 @@ def _bare_options(profile: Profile) -> HostOptions:
 def _show(context: SSL.Context, settings: HostSettings, profile: Profile, pairs: Sequence[KeyPair]) -> None:
     """Load the certificates; for a weak one, whose owner is warned elsewhere, with OpenSSL's security level lowered."""
     if not pairs:
-        raise settings.wrong("certificate", "", "there is none to show")
+        raise settings.wrong(_shown_by(settings), "", "there is none to show")
     for pair in pairs:
         _refuse_weakest(settings, pair)
     if not any(has_curve(pair.key) for pair in pairs):
         raise settings.wrong(
-            "certificate", pairs[0].source, "its key is on a curve that TLS does not have; expected P-256"
+            _shown_by(settings), pairs[0].source, "its key is on a curve that TLS does not have; expected P-256"
         )
     try:
         apply_to(context, profile)
@@ -226,7 +228,7 @@ def _show(context: SSL.Context, settings: HostSettings, profile: Profile, pairs:
         try:
             _load(context, settings, pairs)
         except _TooWeak as still:
-            raise settings.wrong("certificate", still.pair.source, f"OpenSSL does not take it: {still}") from None
+            raise settings.wrong(_shown_by(settings), still.pair.source, f"OpenSSL does not take it: {still}") from None
 
 
 class _TooWeak(Exception):
@@ -250,7 +252,12 @@ def _load(context: SSL.Context, settings: HostSettings, pairs: Sequence[KeyPair]
             reasons = _reasons(error)
             if "too small" in reasons or "too weak" in reasons:
                 raise _TooWeak(pair, reasons) from None
-            raise settings.wrong("certificate", pair.source, f"OpenSSL does not take it: {reasons}") from None
+            raise settings.wrong(_shown_by(settings), pair.source, f"OpenSSL does not take it: {reasons}") from None
+
+
+def _shown_by(settings: HostSettings) -> str:
+    """The key that its certificates come from."""
+    return "certificate" if settings.spiffe is None else "spiffe"
 
 
 def _refuse_weakest(settings: HostSettings, pair: KeyPair) -> None:
@@ -259,7 +266,7 @@ def _refuse_weakest(settings: HostSettings, pair: KeyPair) -> None:
     rsa = isinstance(key, RSAPrivateKey) and key.key_size < 1024
     if rsa or (isinstance(key, EllipticCurvePrivateKey) and key.key_size < 160):
         trouble = "its key is so short that it protects nothing; expected RSA with 2048 bits, or P-256"
-        raise settings.wrong("certificate", pair.source, trouble)
+        raise settings.wrong(_shown_by(settings), pair.source, trouble)
 
 
 def _diffie_hellman(context: SSL.Context, settings: HostSettings, content: bytes) -> None:

@@ -52,7 +52,7 @@ def explain(error: Exception, connection: SSL.Connection) -> TLSFailure:
     folded = f" {reason.casefold()} "
     for part, cause in _REASONS:
         if part in folded:
-            return TLSFailure(cause, reason)
+            return TLSFailure(cause, "the client has shown no certificate" if cause is Cause.NO_CERTIFICATE else reason)
     return TLSFailure(Cause.BAD_HELLO, reason)
 
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
-from OpenSSL.crypto import X509
+from cryptography import x509
+from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 from OpenSSL.SSL import X509VerificationCodes as Codes
 
-from mytls.errors import Cause, TLSFailure
-from mytls.peer import Identity
+from mytls.errors import Cause, TLSFailure, visible
+from mytls.peer import Identity, certificate_of
+
+#: The largest certificate whose names are read, in bytes of DER. To OpenSSL one may have 100 KiB, and to read thousands
+#: of names takes longer than all the rest of a handshake. Servers have hundreds, and are no strangers who ask us.
+MAX_CERTIFICATE = {"client": 16 * 1024, "server": 64 * 1024}
+#: What a client may send besides its own certificate: how many, and their bytes of DER together. OpenSSL keeps them,
+#: looked at or not, for as long as the connection lives, and takes 4 KiB for the smallest.
+MAX_SENT = 32
+MAX_SENT_BYTES = 64 * 1024
 
 _NO_LIST = "whether it was revoked cannot be told:"
 #: OpenSSL's verification errors (`openssl-verification-options(1)`); all others are of a chain that leads nowhere.
@@ -65,27 +76,66 @@ def unverified(
     @param trusted: what the user calls the CAs
     """
     cause, words = _REFUSED.get(number, (Cause.UNKNOWN_CA, f"OpenSSL's verification error {number}"))
-    told = f"{words.format(whose=whose, trusted=trusted)}: {_which(depth, whose)} {_named(certificate)}"
+    told = f"{words.format(whose=whose, trusted=trusted)}: {_which(depth, whose)} {_named(certificate, whose)}"
     return TLSFailure(cause, told)
+
+
+def identity_of(certificate: X509, whose: str = "client") -> Identity:
+    """
+    What a certificate of a peer's says, whoever has made it.
+
+    @raise ValueError: it is too large to be read, or some of it does not parse
+    """
+    der = dump_certificate(FILETYPE_ASN1, certificate)
+    if len(der) > MAX_CERTIFICATE[whose]:
+        raise _TooLarge(f"too large to be read, with {len(der)} bytes")
+    return Identity.of_der(der)
+
+
+def parsed(certificate: X509) -> x509.Certificate:
+    """A CA's certificate, as cryptography has it. @raise ValueError: it does not parse"""
+    return certificate_of(dump_certificate(FILETYPE_ASN1, certificate))
+
+
+def sent_too_much(certificates: Sequence[X509]) -> TLSFailure | None:
+    """Why nobody keeps all that a client has sent, or None. @param certificates: what it has sent besides its own"""
+    size = sum(len(dump_certificate(FILETYPE_ASN1, each)) for each in certificates[: MAX_SENT + 1])
+    if len(certificates) <= MAX_SENT and size <= MAX_SENT_BYTES:
+        return None
+    bound = f"more than {MAX_SENT}, or than {MAX_SENT_BYTES // 1024} KiB"
+    return TLSFailure(Cause.BAD_HELLO, f"the client has sent too many certificates besides its own: {bound}")
 
 
 def unparsed(certificate: X509, depth: int, whose: str = "client") -> TLSFailure:
     """A certificate that OpenSSL has verified cannot be read: nobody can tell whom it names."""
-    return TLSFailure(Cause.NOT_ALLOWED, f"nobody can tell whom it names: {_which(depth, whose)} {_named(certificate)}")
+    return TLSFailure(
+        Cause.NOT_ALLOWED, f"nobody can tell whom it names: {_which(depth, whose)} {_named(certificate, whose)}"
+    )
 
 
 def for_whom(refusal: TLSFailure, certificate: X509, whose: str = "client") -> TLSFailure:
     """The same, which is about another, and whom it has kept out. @param certificate: the peer's own"""
-    return attrs.evolve(refusal, detail=f"{refusal.detail}; it was for {_which(0, whose)} {_named(certificate)}")
+    return attrs.evolve(refusal, detail=f"{refusal.detail}; it was for {_which(0, whose)} {_named(certificate, whose)}")
 
 
 def _which(depth: int, whose: str) -> str:
     return f"{whose} certificate" if depth == 0 else f"CA of the {whose}'s chain"
 
 
-def _named(certificate: X509) -> str:
+def _named(certificate: X509, whose: str) -> str:
     """Whom it names, as far as it can be read: a stranger wrote it."""
     try:
-        return Identity.of(certificate.to_cryptography()).shown()
+        return identity_of(certificate, whose).shown()
+    except _TooLarge as error:
+        return f"that is {error}"
     except ValueError:
-        return f"that does not parse, serial={certificate.get_serial_number():X}"
+        serial = visible(f"{certificate.get_serial_number():X}", _SERIAL)
+        return f"that does not parse, serial={serial}"
+
+
+class _TooLarge(ValueError):
+    """A certificate has more bytes than are read."""
+
+
+#: How many digits of a serial number are shown. RFC 5280 section 4.1.2.2 allows forty.
+_SERIAL = 64

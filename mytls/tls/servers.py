@@ -9,6 +9,7 @@ handshake goes on, so that a server that is refused gets an alert.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 
 import attrs
 from OpenSSL import SSL
@@ -16,7 +17,7 @@ from OpenSSL.crypto import X509, X509StoreFlags
 from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, DNSPattern, IPAddress_ID, IPAddressPattern, verify_service_identity
 
-from mytls.errors import Cause, ConfigurationError, TLSFailure, one_line
+from mytls.errors import Cause, ConfigurationError, TLSFailure, one_line, visible
 from mytls.guards.access import Access
 from mytls.peer import Identity
 from mytls.settings import ClientSettings
@@ -125,15 +126,22 @@ def misnamed(shown: Identity, name: str) -> str | None:
     address = _address(name)
     try:
         if address is None:
-            names = [DNSPattern.from_bytes(each.encode("utf-8")) for each in shown.dns]
-            verify_service_identity(names, [DNS_ID(name)], [])
+            verify_service_identity(list(_patterns(shown)), [DNS_ID(name)], [])
         else:
             addresses = [IPAddressPattern.from_bytes(each) for each in shown.ip]  # type: ignore[arg-type]  # or text
             verify_service_identity(addresses, [IPAddress_ID(address)], [])
-    except (VerificationError, CertificateError, ValueError) as error:
-        why = f" ({error})" if isinstance(error, CertificateError) and (shown.dns or shown.ip) else ""
-        return f"it is not for {name}{one_line(why)}: server certificate {shown.shown()}"
+    except (VerificationError, CertificateError, ValueError):
+        return f"it is not for {visible(name)}: server certificate {shown.shown()}"
     return None
+
+
+def _patterns(shown: Identity) -> Iterator[DNSPattern]:
+    """Its host names, but for those that name nobody, which take nothing from the others."""
+    for each in shown.dns:
+        try:
+            yield DNSPattern.from_bytes(each.encode("utf-8"))
+        except (CertificateError, ValueError):
+            continue
 
 
 def _address(name: str) -> str | None:
@@ -171,6 +179,8 @@ def _verifier(context: SSL.Context, settings: ClientSettings, files: Files, admi
     elif not pinned:
         context.set_default_verify_paths()
     trusted = "trustRoots" if settings.trust_roots else "the system's list (trustRoots names another)"
+    if pinned:
+        context.set_verify_depth(0)  # of a key that is known OpenSSL verifies no chain, however long
     verifier = Verifier(store, admit, whose="server", trusted=trusted, pinned=pinned)
     verifier.verify(context, SSL.VERIFY_PEER)
     return verifier

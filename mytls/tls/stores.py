@@ -6,7 +6,8 @@ import attrs
 from cryptography import x509
 from OpenSSL.crypto import X509, X509Store, X509StoreFlags
 
-from mytls.tls.trust import ClientTrust, revoked_authorities
+from mytls.tls.revocations import canonical, revoked
+from mytls.tls.trust import ClientTrust
 
 #: X509_V_FLAG_NO_CHECK_TIME, which pyOpenSSL does not name.
 _NO_CHECK_TIME = 0x200000
@@ -34,17 +35,18 @@ class Trusted:
     @classmethod
     def of(cls, clients: ClientTrust) -> Trusted:
         """Those of a host."""
-        listed = {each.issuer for each in clients.revocations}
+        listed = {canonical(each.issuer) for each in clients.revocations}
         if not listed:
             return cls(clients.authorities, (), X509StoreFlags.PARTIAL_CHAIN, 0)
-        if {each.issuer for each in clients.authorities if each.subject in listed} <= listed:
+        names = {each: (canonical(each.subject), canonical(each.issuer)) for each in clients.authorities}
+        if {issuer for subject, issuer in names.values() if subject in listed} <= listed:
             # No chain may end before its root: OpenSSL verifies a list with the certificate above.
             all_of_them = X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL
             return cls(clients.authorities, clients.revocations, 0, all_of_them)
-        gone = revoked_authorities(clients)
+        gone = revoked(clients.authorities, clients.revocations)
         return cls(
-            tuple(each for each in clients.authorities if each.subject not in gone),
-            tuple(each for each in clients.revocations if each.issuer not in gone),
+            tuple(each for each, (subject, _) in names.items() if subject not in gone),
+            tuple(each for each in clients.revocations if canonical(each.issuer) not in gone),
             X509StoreFlags.PARTIAL_CHAIN,
             X509StoreFlags.CRL_CHECK,
         )

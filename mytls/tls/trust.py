@@ -5,21 +5,23 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Callable, Iterable
-from itertools import zip_longest
 from typing import TypeVar
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtensionOID
 
 from mytls.errors import ConfigurationError
 from mytls.settings import HostSettings
 from mytls.tls.contents import certificates_in, revocations_in, shown
 from mytls.tls.files import Files, read
+from mytls.tls.revocations import Listed, by_name, newest, signer
 
 _Value = TypeVar("_Value", x509.Certificate, x509.CertificateRevocationList)
+
+#: How many bytes the names of CAs may have that a client is told (RFC 8446 section 4.2.4, RFC 5246 section 7.4.4). With
+#: what stands beside them there are 64 KiB, and OpenSSL makes no handshake where they are more.
+MAX_NAMES = 60 * 1024
 
 
 @attrs.frozen
@@ -39,6 +41,31 @@ class ClientTrust:
     stale: bool = False
 
     @property
+    def listed(self) -> tuple[Listed, ...]:
+        """The revocation lists, each with its file."""
+        paths = (*self.paths, *("" for _ in self.revocations[len(self.paths) :]))
+        return tuple(zip(paths, self.revocations, strict=True))
+
+    @property
+    def named(self) -> tuple[x509.Certificate, ...]:
+        """
+        The CAs whose names clients are told, so that they can choose a certificate: all, or none where the names are
+        more than a handshake carries. Told of none, a client may show any.
+        """
+        size = sum(2 + len(each.subject.public_bytes()) for each in self.authorities)
+        return self.authorities if size <= MAX_NAMES else ()
+
+    def newest(self, settings: HostSettings) -> ClientTrust:
+        """
+        The same with those revocation lists that count.
+
+        @raise ConfigurationError: a list that is not whole; two of one CA, of which neither is the newer
+        """
+        found = newest(settings, self.authorities, self.listed)
+        paths, lists = tuple(path for path, _ in found), tuple(each for _, each in found)
+        return attrs.evolve(self, revocations=lists, paths=paths)
+
+    @property
     def digest(self) -> bytes:
         """SHA-256 over all of it: the same clients may enter where it is the same."""
         together = hashlib.sha256()
@@ -51,7 +78,7 @@ class ClientTrust:
 
     def warnings(self, now: datetime.datetime) -> tuple[str, ...]:
         """What an operator should do about them, a sentence each."""
-        return (*self._of_authorities(now), *self._of_revocations(now))
+        return (*self._of_authorities(now), *self._of_names(), *self._of_revocations(now))
 
     def _of_authorities(self, now: datetime.datetime) -> Iterable[str]:
         for each in self.authorities:
@@ -61,9 +88,20 @@ class ClientTrust:
                     "its clients can enter: put its new certificate into client-ca"
                 )
 
+    def _of_names(self) -> Iterable[str]:
+        if self.authorities and not self.named:
+            yield (
+                f"the names of {len(self.authorities)} client CAs are over {MAX_NAMES // 1024} KiB, more than a "
+                "handshake carries, so clients are told none: each has to know by itself which certificate to show"
+            )
+
     def _of_revocations(self, now: datetime.datetime) -> Iterable[str]:
-        for path, each in zip_longest(self.paths, self.revocations, fillvalue=""):
-            assert not isinstance(each, str)
+        for path, each in self.listed:
+            if now < each.last_update_utc:
+                yield (
+                    f"{path}{': ' if path else ''}the revocation list of {shown(each.issuer)} begins on "
+                    f"{each.last_update_utc:%Y-%m-%d %H:%M} UTC, so none of its clients can enter until then"
+                )
             if each.next_update_utc is not None and now > each.next_update_utc:
                 who = "whoever was revoked since enters" if self.stale else "none of its clients can enter"
                 yield (
@@ -74,16 +112,18 @@ class ClientTrust:
 
 def client_trust(settings: HostSettings, files: Files) -> ClientTrust | None:
     """
-    The CAs and revocation lists of a host, or None where it asks clients for no certificate.
+    The CAs of a host and the revocation lists that count, or None where it asks clients for no certificate.
 
-    @raise ConfigurationError: a file that cannot be read or has none in it, a list that no CA of these has signed
+    @raise ConfigurationError: a file that cannot be read or has none in it, a list that no CA of these has signed or
+        that is of no use
     """
     if settings.client_auth == "off":
         return None
     authorities = _all(settings, "client-ca", settings.client_ca, files, certificates_in, "CA certificate")
     revocations = _all(settings, "crl", settings.crl, files, revocations_in, "revocation list")
+    named = by_name(each for each, _ in authorities)
     for each, path in revocations:
-        if not any(_signed(each, authority) for authority, _ in authorities):
+        if signer(each, named) is None:
             raise settings.wrong(
                 "crl",
                 path,
@@ -92,37 +132,13 @@ def client_trust(settings: HostSettings, files: Files) -> ClientTrust | None:
             )
     if not authorities and not settings.pinned:
         raise settings.wrong("client-auth", settings.client_auth, "no CA to verify clients with; say client-ca")
-    return ClientTrust(
+    everything = ClientTrust(
         tuple(each for each, _ in authorities),
         tuple(each for each, _ in revocations),
         tuple(path for _, path in revocations),
         stale=settings.stale_crl == "accept",
     )
-
-
-def refuse_deltas(settings: HostSettings, clients: ClientTrust) -> None:
-    """
-    OpenSSL passes over deltas (RFC 5280 section 5.2.4), and with them over what they revoke.
-
-    @raise ConfigurationError: there is one among the lists
-    """
-    for path, each in zip_longest(clients.paths, clients.revocations, fillvalue=""):
-        assert not isinstance(each, str)
-        if any(extension.oid == ExtensionOID.DELTA_CRL_INDICATOR for extension in each.extensions):
-            trouble = "a delta of a revocation list, which is not used; expected the whole list"
-            raise settings.wrong("crl", path, trouble)
-
-
-def revoked_authorities(clients: ClientTrust) -> set[x509.Name]:
-    """The authorities that a list has revoked, and those below them."""
-    gone: set[x509.Name] = set()
-    for _ in clients.authorities:  # so deep is the longest chain
-        for each in clients.authorities:
-            lists = (one for one in clients.revocations if one.issuer == each.issuer)
-            number = each.serial_number
-            if each.issuer in gone or any(one.get_revoked_certificate_by_serial_number(number) for one in lists):
-                gone.add(each.subject)
-    return gone
+    return everything.newest(settings)
 
 
 def _all(
@@ -146,13 +162,3 @@ def _all(
         for each in inside:
             found.setdefault(each.public_bytes(Encoding.DER), (each, path))
     return list(found.values())
-
-
-def _signed(revocations: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    """Whether this CA has. What `cryptography` cannot verify counts by the name: OpenSSL verifies it again."""
-    if revocations.issuer != authority.subject:
-        return False
-    try:
-        return revocations.is_signature_valid(authority.public_key())  # type: ignore[arg-type]  # a TypeError otherwise
-    except (TypeError, ValueError, UnsupportedAlgorithm):
-        return True

@@ -3,7 +3,8 @@ Who verifies the certificates of peers: OpenSSL decides about the chain, the rul
 
 Both decide inside the handshake, so that who is refused hears of it by an alert. OpenSSL verifies each handshake that
 is whole: it calls back with each error that it finds, where a no is the end, and then, from the top of the chain down,
-with each certificate that is good. The peer's own is the last of these, and there the rules are asked.
+with each certificate that is good. The first of these is the CA that vouches for all below it; the peer's own is the
+last, and there the rules are asked. To OpenSSL each CA may vouch for everybody: where CAs may not, that is asked too.
 
 A session that is resumed has the certificate that it was made with, and nobody looks at that again; so we do, or who
 has expired since would enter for as long as sessions last. What OpenSSL has verified and we have not seen is refused.
@@ -25,17 +26,23 @@ from twisted.logger import Logger
 from mytls.errors import Cause, TLSFailure
 from mytls.peer import Identity
 from mytls.settings import HostSettings
-from mytls.tls.refusals import for_whom, unparsed, unverified
+from mytls.tls.refusals import for_whom, identity_of, parsed, sent_too_much, unparsed, unverified
 from mytls.tls.stores import Trusted
-from mytls.tls.trust import ClientTrust, refuse_deltas
+from mytls.tls.trust import ClientTrust
 
 _log = Logger()
 
 #: Why who shows this may not enter, in a few words; None where it may.
 Admit = Callable[[Identity], str | None]
+#: Why whose chain leads to this CA is not who it says, in a few words; None where the CA may vouch for it.
+Vouch = Callable[[Identity, x509.Certificate], str | None]
 
-#: How many CAs that clients have sent are kept for a context. Each was issued by an authority of its own, or below.
+#: How many CAs that clients have sent are kept for a context: those that were used last. Each was issued by an
+#: authority of its own, or below.
 _MAX_BETWEEN = 1000
+
+#: How many CAs there may be between a client's certificate and one that is trusted, where nobody says it.
+_DEPTH = 100
 
 #: What there is to say against who has signed a certificate, and not against itself.
 _OF_THE_CHAIN = frozenset(
@@ -70,30 +77,42 @@ class Shown:
     chain: tuple[x509.Certificate, ...]
 
 
-def verify_clients(context: SSL.Context, settings: HostSettings, clients: ClientTrust | None, admit: Admit) -> Verifier:
+def verify_clients(
+    context: SSL.Context,
+    settings: HostSettings,
+    clients: ClientTrust | None,
+    admit: Admit,
+    vouch: Vouch | None = None,
+) -> Verifier:
     """
     Let in who shows a certificate for clients of these authorities, and is admitted.
 
     @param clients: without authorities where the settings know clients by their keys alone
+    @param vouch: whom each of them may vouch for; everybody, if left out
     """
     if clients is None or not (clients.authorities or settings.pinned):
         raise settings.wrong("client-auth", settings.client_auth, "no CA to verify clients with; say client-ca")
-    refuse_deltas(settings, clients)
+    clients = clients.newest(settings)
     store = context.get_cert_store()
     assert store is not None
     trust = Trusted.of(clients)
     trust.put_into(store)
-    for authority in clients.authorities:
+    for authority in clients.named:
         context.add_client_ca(authority)
-    if settings.verify_depth is not None:
-        context.set_verify_depth(settings.verify_depth)
+    depth = _DEPTH if settings.verify_depth is None else settings.verify_depth
+    # Of a key that is known OpenSSL verifies no chain, however long.
+    context.set_verify_depth(0 if settings.pinned else depth)
+    # In its cache each session has all certificates that its client has sent. A ticket has the client's own alone.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     mode = SSL.VERIFY_PEER
     if settings.client_auth != "optional":
         mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
     verifier = Verifier(
         store,
         admit,
-        depth=settings.verify_depth,
+        vouch=vouch,
+        trusted="client-ca" if vouch is None else "spiffe",
+        depth=depth,
         pinned=settings.pinned,
         stale=trust.without_time() if settings.stale_crl == "accept" and clients.revocations else None,
     )
@@ -119,15 +138,17 @@ class Verifier:
         store: X509Store,
         admit: Admit,
         *,
+        vouch: Vouch | None = None,
         whose: str = "client",
         trusted: str = "client-ca",
-        depth: int | None = None,
+        depth: int = _DEPTH,
         pinned: bool = False,
         stale: tuple[X509Store, X509Store] | None = None,
     ) -> None:
         """
         @param store: the context's
         @param admit: asked of who is verified
+        @param vouch: asked before, of that and the CA that its chain ends with; each may vouch for all, if left out
         @param whose: the certificates are: `client` or `server`
         @param trusted: what the user calls the CAs
         @param depth: how many CAs there may be between a certificate and a trusted one
@@ -137,12 +158,14 @@ class Verifier:
         """
         self._store = store
         self._admit = admit
+        self._vouch = vouch
         self._whose = whose
         self._trusted = trusted
         self._depth = depth
         self._pinned = pinned
         self._stale = stale
         self._identities: WeakKeyDictionary[SSL.Connection, Identity] = WeakKeyDictionary()
+        self._anchors: WeakKeyDictionary[SSL.Connection, X509] = WeakKeyDictionary()
         self._between: dict[bytes, X509] = {}
 
     def verify(self, context: SSL.Context, mode: int) -> None:
@@ -156,7 +179,7 @@ class Verifier:
         """
         What the peer of a finished handshake has shown; None where it has shown no certificate.
 
-        @raise TLSFailure: its session is resumed, and it would not be let in by now
+        @raise TLSFailure: its session is resumed, and it would not be let in by now; it has sent more than is kept
         """
         chain = connection.get_verified_chain()
         if not chain:  # a session that is resumed has none
@@ -165,6 +188,10 @@ class Verifier:
         identity = self._identities.pop(connection, None)
         if identity is None:
             raise for_whom(TLSFailure(Cause.NOT_ALLOWED, "the rules were not asked"), chain[0], self._whose)
+        # OpenSSL shows what was sent when the handshake is done, and not before.
+        refusal = sent_too_much(connection.get_peer_cert_chain() or ()) if self._whose == "client" else None
+        if refusal is not None:
+            raise for_whom(refusal, chain[0])
         return self._shown(identity, () if self._pinned else chain[1:])
 
     def check(self, certificate: X509, between: Iterable[X509] = ()) -> Shown:
@@ -182,10 +209,14 @@ class Verifier:
             number, depth, _ = error.errors
             refusal = self._unverified(number, depth, error.certificate)
             raise (for_whom(refusal, certificate, self._whose) if depth else refusal) from None
-        if self._depth is not None and len(chain) - 2 > self._depth:
+        if len(chain) - 2 > self._depth:
             raise self._unverified(Codes.ERR_CERT_CHAIN_TOO_LONG, 0, certificate)
-        self._check_admitted(identity)
-        return self._shown(identity, chain[1:])
+        shown = self._shown(identity, chain[1:])
+        self._decide(self._admit, identity)
+        for each in chain[1:]:
+            if each.digest("sha256") in self._between:
+                self._keep(each)
+        return shown
 
     def _chain(self, certificate: X509, between: list[X509]) -> list[X509]:
         """The verified chain. @raise X509StoreContextError: there is none"""
@@ -208,17 +239,28 @@ class Verifier:
         try:
             if not good and not self._passes(number, depth):
                 raise self._unverified(number, depth, certificate)
+            if good:
+                self._anchors.setdefault(connection, certificate)  # the first is the top of the chain
             if good and depth == 0:
-                identity = self._identity(certificate)
-                self._check_admitted(identity)
+                identity, anchor = self._identity(certificate), self._anchors.pop(connection)
+                if self._vouch is not None:
+                    self._decide(self._vouch, identity, self._parsed(anchor))
+                self._decide(self._admit, identity)
                 self._identities[connection] = identity
         except TLSFailure as refusal:
             _refusals[connection] = _Refused(refusal.cause, refusal.detail, depth, self._whose)
             return False
-        if good and depth and not self._pinned and len(self._between) < _MAX_BETWEEN:
-            # No session has the certificates between. Here each is verified, by those above it.
-            self._between.setdefault(certificate.digest("sha256"), certificate)
+        if good and depth and not self._pinned and self._anchors.get(connection) is not certificate:
+            self._keep(certificate)  # each is verified, by those above it
         return True
+
+    def _keep(self, certificate: X509) -> None:
+        """No session has the certificates between: keep this one, as the last that was used."""
+        name = certificate.digest("sha256")
+        self._between.pop(name, None)
+        self._between[name] = certificate
+        if len(self._between) > _MAX_BETWEEN:
+            del self._between[next(iter(self._between))]
 
     def _passes(self, number: int, depth: int) -> bool:
         """Whether an error of OpenSSL's is none here."""
@@ -228,22 +270,27 @@ class Verifier:
 
     def _identity(self, certificate: X509) -> Identity:
         try:
-            return Identity.of(certificate.to_cryptography())
+            return identity_of(certificate, self._whose)
         except ValueError:
             raise unparsed(certificate, 0, self._whose) from None
 
+    def _parsed(self, authority: X509) -> x509.Certificate:
+        try:
+            return parsed(authority)
+        except ValueError:
+            raise unparsed(authority, 1, self._whose) from None
+
     def _shown(self, identity: Identity, above: Iterable[X509]) -> Shown:
-        chain = [identity.certificate]
-        for depth, each in enumerate(above, 1):
-            try:
-                chain.append(each.to_cryptography())
-            except ValueError:
-                raise unparsed(each, depth, self._whose) from None
+        """@raise TLSFailure: nobody can read a CA of its chain, or the last of them does not vouch for it"""
+        chain = [identity.certificate, *(self._parsed(each) for each in above)]
+        if self._vouch is not None:
+            self._decide(self._vouch, identity, chain[-1])
         return Shown(identity, tuple(chain))
 
-    def _check_admitted(self, identity: Identity) -> None:
+    def _decide(self, ask: Callable[..., str | None], identity: Identity, *about: x509.Certificate) -> None:
+        """@raise TLSFailure: the answer is why it may not enter, or there is none"""
         try:
-            refusal = self._admit(identity)
+            refusal = ask(identity, *about)
         except Exception as error:  # whatever goes wrong with the rules, it is no yes
             _log.failure("the rules failed")
             raise TLSFailure(Cause.HANDLER, f"the rules raised {type(error).__name__}: {identity.shown()}") from None

@@ -354,14 +354,14 @@ def awkward_alternatives() -> dict[str, tuple[x509.Certificate, list[str], list[
             ["uri=spiffe://bank/a", "uri=spiffe://banK/**"],
         ),
         "URI, a slash that is encoded": (
-            uri("spiffe://example/a%2Fb"),
-            ["uri=spiffe://example/a%2fb", "uri=spiffe://example/*"],
-            ["uri=spiffe://example/a/b", "uri=spiffe://example/*/b", "uri=spiffe://example/a/*"],
+            uri("spiffe://example/a%3Fb"),
+            ["uri=spiffe://example/a%3fb", "uri=spiffe://example/*"],
+            ["uri=spiffe://example/a?b", "uri=spiffe://example/*?b", "uri=spiffe://example/a"],
         ),
         "URI, a letter that is encoded": (
-            uri("spiffe://example/%61"),
-            ["uri=spiffe://example/%61", "uri=spiffe://example/*"],
-            ["uri=spiffe://example/a", "uri=spiffe://example/%41"],
+            uri("spiffe://ex%61mple/%61dm%69n"),
+            ["uri=spiffe://example/admin", "uri=spiffe://example/%61dmin", "uri=spiffe://%65xample/ad*"],
+            ["uri=spiffe://example/Admin", "uri=spiffe://example/%41dmin", "uri=spiffe://example/%2561dmin"],
         ),
         "URI, a star of the client's": (
             uri("spiffe://example/*"),
@@ -466,10 +466,10 @@ class URITests(SynchronousTestCase):
     def test_one_segment(self) -> None:
         """`*` is one segment of the path, and not an empty one."""
         rule = "spiffe://example/ns/*/sa/build"
-        self.matches(rule, "spiffe://example/ns/ci/sa/build", "spiffe://example/ns/%2F/sa/build")
+        self.matches(rule, "spiffe://example/ns/ci/sa/build", "spiffe://example/ns/%3F/sa/build")
         self.differs(
             rule,
-            "spiffe://example/ns//sa/build",
+            "spiffe://example/ns/sa/build",
             "spiffe://example/ns/a/b/sa/build",
             "spiffe://example/ns/a?b/sa/build",
             "spiffe://example/ns/a#b/sa/build",
@@ -482,7 +482,8 @@ class URITests(SynchronousTestCase):
         """`**` is anything, nothing too."""
         self.matches("spiffe://example/**", "spiffe://example/", "spiffe://example/a/b", "spiffe://example/a?b#c\nd")
         self.differs("spiffe://example/**", "spiffe://example", "spiffe://example.org/a", "spiffe://examplex/a")
-        self.matches("spiffe://example/**/sa/*", "spiffe://example/a/b/sa/c", "spiffe://example//sa/c")
+        self.matches("spiffe://example/**/sa/*", "spiffe://example/a/b/sa/c")
+        self.matches("spiffe://example/a**/sa", "spiffe://example/a/sa", "spiffe://example/ab/c/sa")
         self.differs("spiffe://example/**/sa/*", "spiffe://example/a/b/sa/c/d")
         self.matches("urn:example:**", "urn:example:a:b/c")
 
@@ -494,10 +495,29 @@ class URITests(SynchronousTestCase):
         self.differs("https://Ann@a.example/", "https://ann@a.example/")
 
     def test_percent_encoding(self) -> None:
-        """Nothing is decoded; only the case of the digits does not count."""
-        self.differs("spiffe://example/a", "spiffe://example/%61")
-        self.differs("spiffe://example/a/b", "spiffe://example/a%2Fb")
-        self.matches("spiffe://example/a%2fb", "spiffe://example/a%2Fb")
+        """What needs no encoding is the same with it (RFC 3986 section 6.2.2.2), on either side, and once."""
+        self.matches("spiffe://example/a-Z.7_~", "spiffe://example/%61%2D%5a%2e%37%5F%7e", "spiffe://ex%41mple/a-Z.7_~")
+        self.matches("spiffe://ex%61mple/%61%2dZ.7_~", "spiffe://example/a-Z.7_~")
+        self.differs("spiffe://example/a", "spiffe://example/%2561", "spiffe://example/%41", "%73piffe://example/a")
+        self.differs("spiffe://example/a?b", "spiffe://example/a%3Fb")
+        self.matches("spiffe://example/a%3fb%c3%bc", "spiffe://example/a%3Fb%C3%BC")
+
+    def test_deny_is_not_evaded(self) -> None:
+        """Whoever is denied by a URI is denied in each spelling of it."""
+        access = Access.of(["uri=spiffe://example/**"], ["uri=spiffe://example/admin/**"])
+        self.assertIsNone(refusal(access, uri("spiffe://example/build/x")))
+        for path in (
+            "admin/x",
+            "%61dmin/x",
+            "admi%6e/x",
+            "/admin/x",
+            "admin%2fx",
+            "admin%5Cx",
+            "./admin/x",
+            "%2e/admin/x",
+        ):
+            self.assertIsNotNone(refusal(access, uri(f"spiffe://example/{path}")), path)
+            self.assertIsNotNone(refusal(access, uri(f"spiffe://ex%61mple/{path}")), path)
 
     def test_pattern_characters(self) -> None:
         """What regular expressions are made of is text."""
@@ -506,19 +526,37 @@ class URITests(SynchronousTestCase):
 
     def test_not_a_host_by_its_path(self) -> None:
         """What looks like the host of a rule elsewhere in a URI is not."""
-        self.differs("https://a.example/**", "https://evil.example/https://a.example/x", "https://a.example@evil/x")
+        self.differs("https://a.example/**", "https://evil.example/https:/a.example/x", "https://a.example@evil/x")
+        self.differs("https://a.example/**", "https://evil.example/?https://a.example/x")
 
     def test_dot_segments(self) -> None:
-        """A URI with . or .. in its path enters by no rule, and past none: what it means depends on who reads it."""
-        for path in ("..", ".", "../a", "a/..", "a/../b", "./a", "a/%2e%2E/b", "a/.%2e?c", "a/.#c", "../../x"):
+        """
+        A URI with . or .. in its path, with an empty segment, or with what may be a slash or not, enters by no rule,
+        and past none: what it means depends on who reads it.
+        """
+        dots = ("..", ".", "../a", "a/..", "a/../b", "./a", "a/%2e%2E/b", "a/.%2e?c", "a/.#c", "../../x", "a/..;x/b")
+        empty = ("/", "/a", "a//b", "a//", "a//?b")
+        slashes = ("a%2Fb", "a%2fb", "%2F", "a%5Cb", "a%5cb", "..%2Fa")
+        for path in (*dots, *empty, *slashes):
             shown = uri(f"spiffe://example/ns/{path}")
             for allow, deny in (("uri=spiffe://example/**", ()), ("all", ("uri=spiffe://other/**",))):
                 said = refusal(Access.of([allow], deny), shown)
                 self.assertEqual(said, f"the certificate's URI leads nowhere certain: spiffe://example/ns/{path}")
             self.assertIsNone(refusal(Access.of(["all"]), shown))
         self.matches(
-            "spiffe://example/**", "spiffe://example/...", "spiffe://example/a./.b", "spiffe://example/a?/../b"
+            "spiffe://example/**",
+            "spiffe://example/...",
+            "spiffe://example/a./.b",
+            "spiffe://example/a/",
+            "spiffe://example/a?/../b//c%2Fd",
+            "spiffe://example/a#//%5C",
         )
+
+    def test_backslash(self) -> None:
+        """Some take a backslash for a slash, also where the host ends."""
+        for shown in ("https://a.example/a\\b", "https://a.example\\a/b", "https://a.example%5Ca/b", "https://a%2Fb/c"):
+            said = refusal(Access.of(["all"], ["uri=https://a.example/**"]), uri(shown))
+            self.assertIn("the certificate's URI leads nowhere certain: https://a", str(said))
 
     def test_no_uri(self) -> None:
         """What is no URI matches nothing."""
@@ -710,10 +748,23 @@ class WrongRuleTests(SynchronousTestCase):
     def test_pin(self) -> None:
         """An unknown hash, a wrong length, what is no base64."""
         self.assertEqual(self.wrong("spki=sha25:AAAA"), "there is no pin with 'sha25'; did you mean 'sha256'?")
-        self.assertIn("there is no pin with 'AAAA'", self.wrong("spki=AAAA"))
+        self.assertIn("expected the name of a hash in front, as in spki=sha256:", self.wrong("spki=AAAA"))
         self.assertEqual(self.wrong("spki=sha256:AAAA"), "a sha256 pin is base64 of 32 bytes, and these are 3")
         for text in ("A", "####", "ÄÄÄÄ", "AAAA AAAA"):
             self.assertEqual(self.wrong(f"spki=sha512:{text}"), "what stands behind the colon is no base64")
+
+    def test_names_beside_pins(self) -> None:
+        """Who is known by his key alone writes every name himself, so `deny` by a name would keep out nobody."""
+        pins = [f"spki=sha256:{base64.b64encode(bytes(32)).decode()}"]
+        for rule in ("cn=foe", "serial=0A:1B", "dns=foe.example", "issuer=Foe", "all"):
+            with self.assertRaises(ConfigurationError) as caught:
+                Access.of(pins, [rule, *pins])
+            trouble = "of no use beside allow by spki= alone: who has the key writes all else himself; expected spki="
+            self.assertEqual(str(caught.exception), f"deny={rule}: {trouble}")
+        self.assertEqual(len(Access.of(pins, pins).deny), 1)
+        self.assertEqual(len(Access.of([*pins, "cn=friend"], ["cn=foe"]).deny), 1)
+        beside = HostSettings(client_ca=("ca.pem",), allow=tuple(pins), deny=("cn=foe",))
+        self.assertEqual(len(Access.of_host(beside).deny), 1)
 
     def test_where(self) -> None:
         """The error says which list it is of, and where the user wrote it."""

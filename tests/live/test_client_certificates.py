@@ -75,7 +75,7 @@ def write_clients(folder: Path) -> tuple[Client, ...]:
     (folder / "ca.pem").write_bytes(ca.certificate.public_bytes(Encoding.PEM))
     (folder / "ca.crl").write_bytes(ca.revoking(revoked.certificate).public_bytes(Encoding.PEM))
     found = [
-        Client("certificate required", "no-certificate", "peer did not return a certificate", "", None),
+        Client("certificate required", "no-certificate", "the client has shown no certificate", "", None),
     ]
     for alert, cause, words, pair in (
         (None, "", "", ca.client("friend")),

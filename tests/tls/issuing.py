@@ -94,9 +94,11 @@ class Party:
         plain = isinstance(by.key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
         return builder.sign(by.key, None if plain else SHA256())
 
-    def revoking(self, *serials: int, end: datetime.timedelta = DAY) -> x509.CertificateRevocationList:
+    def revoking(
+        self, *serials: int, begin: datetime.timedelta = -100 * DAY, end: datetime.timedelta = DAY
+    ) -> x509.CertificateRevocationList:
         """Its revocation list."""
-        builder = x509.CertificateRevocationListBuilder(self.name, NOW - 100 * DAY, NOW + end)
+        builder = x509.CertificateRevocationListBuilder(self.name, NOW + begin, NOW + end)
         for each in serials:
             builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder(each, NOW - DAY).build())
         return builder.sign(self.key, SHA256())

@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLContextFactory
@@ -27,7 +26,7 @@ from mytls.tls.failures import explain
 from mytls.tls.refusals import unverified
 from mytls.tls.trust import ClientTrust
 from tests.memory import Link, authority, client_context, key_pair
-from tests.tls.authority import DAY, NOW, SERVER, Authority, rsa_key, showing
+from tests.tls.authority import DAY, SERVER, Authority, rsa_key, showing
 
 VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
@@ -347,18 +346,6 @@ class ClientCertificateTests(HandshakeFailures):
             detail, "revocation list has a wrong signature: client certificate cn=friend dns=friend serial="
         )
 
-    def test_list_for_others(self) -> None:
-        """A list that is for other certificates, for CAs alone, lets nobody in."""
-        client = self.root.client()
-        point = x509.IssuingDistributionPoint(None, None, False, True, None, False, False)
-        builder = x509.CertificateRevocationListBuilder(self.root.name, NOW - DAY, NOW + DAY)
-        cause, detail = self.refused(client, builder.add_extension(point, critical=True).sign(self.root.key, SHA256()))
-        self.assertIs(cause, Cause.REVOKED)
-        self.assertIn(
-            "its issuer's revocation list is for other certificates: client certificate cn=friend dns=friend serial=",
-            detail,
-        )
-
     def test_strangers_words(self) -> None:
         """The subject is a stranger's: it comes as one line, and can end no quotes."""
         _, detail = self.refused(Authority("Other").client('a\n"b serial=01'))
@@ -369,10 +356,10 @@ class ClientCertificateTests(HandshakeFailures):
         client = Authority("Other").client()
         serial = f"{client.certificate.serial_number:X}"
 
-        def broken(certificate: X509) -> x509.Certificate:
+        def broken(der: bytes) -> Identity:
             raise ValueError
 
-        self.patch(X509, "to_cryptography", broken)
+        self.patch(Identity, "of_der", broken)
         expected = f"no CA of client-ca has issued it: client certificate that does not parse, serial={serial}"
         self.assertEqual(self.refused(client), (Cause.UNKNOWN_CA, expected))
 

@@ -264,6 +264,32 @@ class NameTests(ServersTests):
         self.assertEqual(self.welcome(made, for_names("api.example")).asked, b"api.example")
         self.refused(made, for_names("other.example"), Cause.NOT_ALLOWED, "it is not for api.example", OURS)
 
+    def test_names_that_are_none(self) -> None:
+        """A name that is nobody's takes nothing from the others, in whatever order they come."""
+        nobodys = ("*.com", "*", "f*.example", "192.0.2.1", "*.*.example", "a\0.example")
+        for each in nobodys:
+            for names in ((each, "api.example"), ("api.example", each)):
+                self.assertIsNone(misnamed(Identity.of(for_names(*names).certificate), "api.example"), names)
+            self.assertIsNotNone(misnamed(Identity.of(for_names(each).certificate), "api.example"), each)
+        self.welcome(self.made(), for_names(*nobodys[:3], "api.example"))
+
+    def test_refusal_is_bounded(self) -> None:
+        """Whatever names a server has, the error is one line, and short; none of it can look like words of ours."""
+        for name in ("*." + "a" * 60000, "*.a b cause=none clean", "*." + "\n" * 5000, 'x y"z.'):
+            refusal = misnamed(Identity.of(for_names(name).certificate), "api.example")
+            assert refusal is not None
+            self.assertLess(len(refusal), 300)
+            self.assertRegex(
+                refusal, r"^it is not for api\.example: server certificate cn=server dns=[!-~]+ serial=[^ ]+$"
+            )
+
+    def test_many_names(self) -> None:
+        """A certificate for hundreds of hosts is one; what no server needs is not read."""
+        names = [f"{number:050}.example" for number in range(1100)]
+        self.welcome(self.made(), for_names(*names[:400], "api.example"))
+        text = "nobody can tell whom it names: server certificate that is too large to be read"
+        self.refused(self.made(), for_names(*names, "api.example"), Cause.NOT_ALLOWED, text, OURS)
+
     def test_unreadable_names(self) -> None:
         """What no name can be is told without a second line."""
         refusal = misnamed(Identity.of(for_names("a\nb.example").certificate), "api.example")
@@ -370,6 +396,17 @@ class RuleTests(ServersTests):
         self.welcome(self.made(trust_roots=(), verify=(pin(pair),)), pair)
         made = self.made(trust_roots=(), verify=(pin(self_signed()),))
         self.refused(made, pair, Cause.NOT_ALLOWED, "no rule of verify matches: server certificate cn=self", OURS)
+
+    def test_pin_and_chain(self) -> None:
+        """Of what is sent with a key that is known OpenSSL verifies no chain, however long."""
+        below = root()
+        for number in range(20):
+            below = Authority(f"Junk {number}", below)
+        pair = for_names("api.example", by=below)
+        made = self.made(trust_roots=(), verify=(pin(pair),))
+        self.assertEqual(made._context.get_verify_depth(), 0)
+        self.welcome(made, pair)
+        self.welcome(self.made(), pair)
 
     def test_pin_does_not_stop_time(self) -> None:
         """A pinned certificate ends when it says so."""

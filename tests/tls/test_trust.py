@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
+import mytls.tls.trust
 from mytls.errors import ConfigurationError
 from mytls.settings import HostSettings
 from mytls.tls.trust import ClientTrust, client_trust
 from tests.files import folder
 from tests.tls.issuing import DAY, NOW, Party, files, key_pem, pem, rsa_key, write
 from tests.tls.test_chains import with_other_bytes
+
+
+def named(organization: str, common: str) -> x509.Certificate:
+    """A CA's certificate with a name of some length."""
+    party = Party(common)
+    attributes = ((NameOID.ORGANIZATION_NAME, organization), (NameOID.COMMON_NAME, common))
+    party.name = x509.Name([x509.NameAttribute(oid, text) for oid, text in attributes])
+    return party.certified(ca=True)
 
 
 class TrustTests(SynchronousTestCase):
@@ -80,6 +92,36 @@ class TrustTests(SynchronousTestCase):
         der = self.write("two.crl", of_two.public_bytes(Encoding.DER))
         found = self.trust(authorities, crl=(der, together))
         self.assertEqual((found.revocations, found.paths), ((of_two, of_one), (der, together)))
+
+    def test_newest_revocations(self) -> None:
+        """Of each CA the newest list counts, with its file, and the older ones are as if they were not there."""
+        authorities = self.write("both.pem", pem(self.of_one, self.of_two))
+        old, new = self.one.revoking(1), self.one.revoking(1, 2, begin=-DAY)
+        other = self.two.revoking(2)
+        paths = (self.write("new.crl", pem(new)), self.write("rest.crl", pem(old, other)))
+        found = self.trust(authorities, crl=paths)
+        self.assertEqual((found.revocations, found.paths), ((new, other), paths))
+        alone = self.trust(authorities, crl=(paths[0], self.write("other.crl", pem(other))))
+        self.assertEqual(found.digest, alone.digest)
+        self.assertEqual(found.newest(HostSettings()), found)
+
+    def test_revocations_that_do_not_count(self) -> None:
+        """A part of a list is an error of one line, and so are two of which neither is the newer."""
+        authority = self.write("one.pem", pem(self.of_one))
+        builder = x509.CertificateRevocationListBuilder(self.one.name, NOW - DAY, NOW + DAY)
+        delta = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True).sign(self.one.key, SHA256())
+        part = self.write("part.crl", pem(delta))
+        whole = self.write("whole.crl", pem(self.one.revoking(1)))
+        line = "crl=DIR/part.crl: a delta of a revocation list, which is not used; expected the whole list"
+        for paths in ((part,), (whole, part)):
+            self.refused(line, authority, crl=paths)
+        same = self.write("same.crl", pem(self.one.revoking(2)))
+        self.refused(
+            "crl=DIR/whole.crl: whether this revocation list of CN=CA One or the one in DIR/same.crl is the newer "
+            "cannot be told by their numbers and dates; leave one out",
+            authority,
+            crl=(whole, same),
+        )
 
     def test_old_revocations(self) -> None:
         """Whether an old list is gone by is what the host says."""
@@ -162,6 +204,29 @@ class WarningTests(SynchronousTestCase):
         authority = Party("CA")
         trust = ClientTrust((authority.certified(ca=True),), (authority.revoking(1),), ("a.crl",))
         self.assertEqual(trust.warnings(NOW), ())
+
+    def test_names(self) -> None:
+        """Clients are told of each CA, or of none where a handshake has no room for the names; then there is a word."""
+        few = tuple(named("x" * 60, str(number)) for number in range(3))
+        self.assertEqual((ClientTrust(few).named, ClientTrust(few).warnings(NOW)), (few, ()))
+        size = sum(2 + len(each.subject.public_bytes()) for each in few)
+        self.patch(mytls.tls.trust, "MAX_NAMES", size)
+        self.assertEqual(ClientTrust(few).named, few)
+        self.patch(mytls.tls.trust, "MAX_NAMES", size - 1)
+        self.assertEqual(ClientTrust(few).named, ())
+        (warning,) = ClientTrust(few).warnings(NOW)
+        self.assertRegex(
+            warning, "^the names of 3 client CAs are over 0 KiB, more than a handshake carries, so clients "
+        )
+        self.assertEqual(ClientTrust(()).warnings(NOW), ())
+
+    def test_list_of_tomorrow(self) -> None:
+        """A list that is not valid yet lets nobody in until it is."""
+        authority = Party("CA")
+        early = authority.revoking(1, begin=DAY / 2)
+        trust = ClientTrust((authority.certified(ca=True),), (early,), ("a.crl",), stale=True)
+        line = "a.crl: the revocation list of CN=CA begins on 2026-06-02 00:00 UTC, so none of its clients can enter"
+        self.assertEqual(trust.warnings(NOW), (f"{line} until then",))
 
     def test_old_list(self) -> None:
         """A list past its time loads, and OpenSSL then refuses the clients of its CA."""

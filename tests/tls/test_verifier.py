@@ -9,18 +9,33 @@ from typing import Any
 
 import attrs
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from OpenSSL.crypto import FILETYPE_ASN1, X509
+from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
+import mytls.tls.refusals
 import mytls.tls.verifier
 from mytls.errors import Cause, ConfigurationError, TLSFailure
 from mytls.hosts import Host
 from mytls.peer import Identity
+from mytls.settings import HOST_KEYS, HostSettings
 from mytls.tls.certificates import KeyPair
+from mytls.tls.contexts import host_options
+from mytls.tls.refusals import MAX_CERTIFICATE, MAX_SENT, MAX_SENT_BYTES
+from mytls.tls.trust import MAX_NAMES, ClientTrust
+from mytls.tls.verifier import Vouch
+from tests.files import folder
 from tests.tls.authority import CLIENT, DAY, NOW, SERVER, Authority, ec_key
 from tests.tls.clients import VERSIONS, Visit, client, host_for, set_time, trusting, verifier_of
+from tests.tls.issuing import write
+from tests.tls.trust_domains import issued, svid
+
+_MOST = MAX_CERTIFICATE["client"]
 
 
 def pin(pair: KeyPair) -> str:
@@ -40,6 +55,19 @@ def narrowed(authority: Authority) -> Authority:
     basic = x509.BasicConstraints(ca=True, path_length=None)
     authority.certificate = authority._sign(authority.name, authority.key, basic, constraints)
     return authority
+
+
+def of_version(certificate: x509.Certificate, key: Any, version: int) -> bytes:
+    """The same certificate, with another version, signed with this key."""
+    signed = certificate.tbs_certificate_bytes.replace(b"\xa0\x03\x02\x01\x02", bytes((0xA0, 3, 2, 1, version)), 1)
+    signature: bytes = b"\0" + key.sign(signed, ECDSA(SHA256()))
+    ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
+    body = signed + ecdsa_with_sha256 + bytes((3, len(signature))) + signature
+    return b"\x30\x82" + len(body).to_bytes(2, "big") + body
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
 def refused_now(host: Host, pair: KeyPair) -> TLSFailure | None:
@@ -193,6 +221,47 @@ class RevocationTests(SynchronousTestCase):
             for revocations, good in ((lists, True), (revoked, issuer is lonely)):
                 trust = trusting(self.root, self.between, below, lonely, revocations=revocations)
                 self.assertIs(self.enters(host_for(trust), issuer.client()), good, issuer.name)
+
+    def test_newer_list_that_has_ended(self) -> None:
+        """
+        Who is on the newest list stays out also when that has ended, whatever older one is still good; who is not on it
+        enters with `accept` alone, as without the older.
+        """
+        friend, foe = self.root.client(), self.root.client("foe")
+        old = self.root.revoking(since=-8 * DAY, until=8 * DAY)
+        ended = self.root.revoking(foe.certificate, since=-2 * DAY, until=-DAY / 2)
+        for lists in ((old, ended), (ended, old)):
+            for stale_crl, good in (("accept", True), ("refuse", False)):
+                host = self.stale(*lists, stale_crl=stale_crl)
+                self.assertFalse(self.enters(host, foe))
+                self.assertIs(self.enters(host, friend), good)
+                for pair, may in ((foe, False), (friend, good)):
+                    self.assertIs(refused_now(host, pair) is None, may)
+
+    def test_list_that_ends(self) -> None:
+        """So it is for a list that ends while it is in use, in a handshake and where a session is resumed."""
+        foe = self.root.client("foe", until=9 * DAY)
+        old = self.root.revoking(since=-8 * DAY, until=8 * DAY)
+        host = self.stale(old, self.root.revoking(foe.certificate, until=DAY), stale_crl="refuse")
+        for moment in (NOW, NOW + 2 * DAY):
+            set_time(host, moment)
+            self.assertFalse(self.enters(host, foe))
+            self.assertIs(getattr(refused_now(host, foe), "cause", None), Cause.REVOKED)
+
+    def test_issuer_in_another_spelling(self) -> None:
+        """A CA that is revoked vouches for nobody, however its certificate spells the name of its own issuer."""
+        other = Authority("Elsewhere")
+        for spelling in ("ROOT", "Root", " root"):
+            root = Authority("Root")
+            root.name, name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, spelling)]), root.name
+            between = Authority("Between", root)
+            root.name = name
+            pair = between.client()
+            for more in ((), (Authority("Lonely", other),)):
+                lists = [each.revoking() for each in (between, *more)]
+                for revoked, good in (((), True), ((between.certificate,), False)):
+                    trust = trusting(root, between, *more, revocations=[root.revoking(*revoked), *lists])
+                    self.assertIs(self.enters(host_for(trust), pair), good, (spelling, more, good))
 
     def test_delta(self) -> None:
         """A delta of a list, which OpenSSL would pass over, is refused."""
@@ -405,9 +474,29 @@ class PinTests(SynchronousTestCase):
         self.assertIs(getattr(refused_now(host, self_made()), "cause", None), Cause.NOT_ALLOWED)
 
     def test_deny(self) -> None:
-        """`deny` wins over a pin."""
+        """`deny` wins over a pin, by another; a name, which a client makes up, is no use there."""
         friend = self_made("foe")
-        self.assertIs(self.causes(self.pinned(friend, deny=("cn=foe",)), friend), Cause.NOT_ALLOWED)
+        self.assertIs(self.causes(self.pinned(friend, deny=(pin(friend),)), friend), Cause.NOT_ALLOWED)
+        with self.assertRaisesRegex(ConfigurationError, "^deny=cn=foe: of no use beside allow by spki= alone"):
+            self.pinned(friend, deny=("cn=foe",))
+
+    def test_no_chain_is_verified(self) -> None:
+        """Whatever chain comes with a key, OpenSSL looks at no more of it than its beginning."""
+        friend, junk = self_made(), Authority("Junk")
+        for number in range(30):
+            junk = Authority(f"Junk {number}", junk)
+        calls: list[int] = []
+        note = mytls.tls.verifier.Verifier._note
+
+        def listening(verifier: Any, connection: Any, certificate: Any, number: int, depth: int, good: int) -> bool:
+            calls.append(depth)
+            return note(verifier, connection, certificate, number, depth, good)
+
+        self.patch(mytls.tls.verifier.Verifier, "_note", listening)
+        below = junk.client()
+        for pair, cause in ((below, None), (attrs.evolve(self_made(), chain=below.chain), Cause.NOT_ALLOWED)):
+            self.assertIs(self.causes(self.pinned(below, friend), pair), cause)
+        self.assertLess(max(calls), 3)
 
     def test_pins_beside_a_ca(self) -> None:
         """Where there is a CA, a pin is a rule as any other: the CA has to vouch for the key too."""
@@ -435,6 +524,17 @@ class DepthTests(SynchronousTestCase):
         }
         expected = {key: "enters" if key[0] is None or key[2] <= key[0] else "too deep" for key in table}
         self.assertEqual(table, expected)
+
+    def test_default(self) -> None:
+        """Where nobody says it, it is what the reference says."""
+        options = host_for(trusting(Authority("Root"))).options
+        assert options is not None
+        (key,) = (each for each in HOST_KEYS if each.name == "verify-depth")
+        self.assertEqual(str(options.getContext().get_verify_depth()), key.default)
+        issuer = trusted = Authority("Root")
+        for number in range(12):
+            issuer = Authority(f"CA {number}", issuer)
+        self.assertEqual(self.outcome(None, trusted, issuer), "enters")
 
     def outcome(self, depth: int | None, trusted: Authority, issuer: Authority) -> str:
         """What becomes of a client of this issuer, in every way."""
@@ -596,39 +696,200 @@ class RuleTests(SynchronousTestCase):
                 expected = f"nobody can tell whom it names: client certificate that does not parse, serial={serial}"
                 self.assertEqual((visit.failed.detail, visit.alert), (expected, "certificate unknown"))
 
+    def test_version_that_there_is_not(self) -> None:
+        """Nor does who has a certificate of a version that nobody knows; no traceback is a stranger's to have."""
+        for version in (1, 3, 77):
+            for issuer, cause in ((self.root, Cause.NOT_ALLOWED), (Authority("Root"), Cause.UNKNOWN_CA)):
+                pair = issuer.client()
+                der = of_version(pair.certificate, issuer.key, version)
+                hosts = (
+                    (host_for(trusting(self.root)), cause),
+                    (host_for(trusting(), allow=(pin(pair),)), Cause.NOT_ALLOWED),
+                )
+                for host, expected in hosts:
+                    for each in VERSIONS:
+                        visit = Visit(host, self.raw(der, pair, each))
+                        self.assertIs(visit.failed.cause, expected)
+                        self.assertRegex(
+                            visit.failed.detail, ": client certificate that does not parse, serial=[0-9A-F]+$"
+                        )
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def raw(self, der: bytes, pair: KeyPair, version: int) -> SSL.Context:
+        """A client that shows bytes, with the key of this pair."""
+        path = write(folder(self) / "own.der", der)
+        context = client(None, version)
+        context.use_certificate_file(path, FILETYPE_ASN1)
+        context.use_privatekey(pair.key)  # type: ignore[arg-type]  # keys of kinds that OpenSSL takes
+        return context
+
     def test_chain_that_does_not_parse(self) -> None:
         """Nor does who has a CA above that nobody can read; what is known of a client is known whole."""
         between = Authority("Between", self.root)
         pair, serial = between.client(), between.certificate.serial_number
-        read = X509.to_cryptography
+        parsed = mytls.tls.refusals.parsed
 
         def broken(certificate: X509) -> x509.Certificate:
             if certificate.get_serial_number() == serial:
                 raise ValueError
-            return read(certificate)
+            return parsed(certificate)
 
-        self.patch(X509, "to_cryptography", broken)
+        self.patch(mytls.tls.verifier, "parsed", broken)
         for version in VERSIONS:
             failed = Visit(host_for(trusting(self.root)), client(pair, version)).failed
             self.assertIs(failed.cause, Cause.NOT_ALLOWED)
-            self.assertRegex(failed.detail, "^nobody can tell whom it names: CA of the client's chain that does not pa")
+            self.assertRegex(failed.detail, "^nobody can tell whom it names: CA of the client's chain cn=Between ")
+
+    def test_nothing_is_decrypted_after_a_refusal(self) -> None:
+        """Who is refused when the handshake is done is told so, and what it sends on is thrown away as it is."""
+        for version in VERSIONS:
+            answers = iter((None, "not any more"))
+            host = host_for(trusting(self.root), admit=lambda identity, answers=answers: next(answers))  # type: ignore[misc]
+            context = client(self.root.client(), version)
+            visit = Visit(host, context, Visit(host, context))
+            self.assertEqual((visit.failed.cause, visit.resumed), (Cause.NOT_ALLOWED, True))
+            self.assertTrue(visit.socket.fin_sent)
+            self.assertTrue(visit.socket.reading, "the peer's last bytes are read")
+            fed: list[bytes] = []
+            transport: Any = visit.protocol._tls
+            patched = self.patch(type(transport._tunnel), "feed", lambda _, data, fed=fed: fed.append(data))
+            for _ in range(10):
+                visit.client.send(b"x" * 16384)
+                visit.to_server(visit.outgoing())
+            patched.restore()
+            self.assertEqual(fed, [])
+            visit.fin()
+            self.assertIsInstance(visit.socket.lost, ConnectionDone)
+
+
+class SizeTests(SynchronousTestCase):
+    """What a client may send, and what it costs."""
+
+    def setUp(self) -> None:
+        self.root = Authority("Root")
+
+    def large(self, size: int) -> KeyPair:
+        """A client with a certificate of so many bytes, up to the few that a signature may have or not."""
+        key, usage, filled = ec_key(), x509.ExtendedKeyUsage([CLIENT]), 0
+        for _ in range(3):
+            filler = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(filled))
+            made = self.root._sign(_name("large"), key, usage, filler)
+            filled += size - len(made.public_bytes(Encoding.DER))
+        return KeyPair(key, made, ())
+
+    def test_large_certificate(self) -> None:
+        """A certificate of 16 KiB enters, also with two tickets that each have it; a larger one is not even read."""
+        good, bad = self.large(_MOST - 10), self.large(_MOST + 10)
+        of_der = Identity.of_der
+        read: list[bytes] = []
+
+        def reading(der: bytes) -> Identity:
+            read.append(der)
+            return of_der(der)
+
+        self.patch(Identity, "of_der", reading)
+        for host in (host_for(trusting(self.root)), host_for(trusting(), allow=(pin(good), pin(bad)))):
+            for version in VERSIONS:
+                context = client(good, version)
+                first = Visit(host, context)
+                self.assertTrue(first.enters)
+                self.assertEqual(first.kinds()[-1], "Established", "and is not closed again")
+                self.assertTrue(Visit(host, context, first).resumed)
+                visit = Visit(host, client(bad, version))
+                self.assertIs(visit.failed.cause, Cause.NOT_ALLOWED)
+                size = len(bad.certificate.public_bytes(Encoding.DER))
+                expected = f"client certificate that is too large to be read, with {size} bytes"
+                self.assertEqual(visit.failed.detail, f"nobody can tell whom it names: {expected}")
+        self.assertEqual({len(each) for each in read}, {len(good.certificate.public_bytes(Encoding.DER))})
+
+    def test_large_certificate_of_a_stranger(self) -> None:
+        """Nor is one read for the line that says why its owner was refused."""
+        self.patch(Identity, "of_der", None)
+        bad = self.large(_MOST + 10)
+        for version in VERSIONS:
+            visit = Visit(host_for(trusting(Authority("Root"))), client(bad, version))
+            self.assertIs(visit.failed.cause, Cause.UNKNOWN_CA)
+            self.assertRegex(
+                visit.failed.detail, "^no CA of client-ca has issued it: client certificate that is too large"
+            )
+
+    def test_junk(self) -> None:
+        """Who sends more certificates than anybody needs is refused, though one of them would let him in."""
+        friend = self.root.client()
+        few = tuple(Authority(f"Junk {number}", Authority("Junk")).certificate for number in range(MAX_SENT))
+        more = (*few, Authority("Junk").certificate)
+        large = (self.large(30000).certificate,) * 2
+        bytes_left = MAX_SENT_BYTES - 60000
+        for chain, good in (
+            (few, True),
+            (more, False),
+            ((*large, self.large(bytes_left - 20).certificate), True),
+            ((*large, self.large(bytes_left + 20).certificate), False),
+        ):
+            for version in VERSIONS:
+                visit = Visit(host_for(trusting(self.root)), client(attrs.evolve(friend, chain=chain), version))
+                self.assertIs(visit.enters, good, len(chain))
+                if not good:
+                    self.assertIs(visit.failed.cause, Cause.BAD_HELLO)
+                    self.assertRegex(
+                        visit.failed.detail, "^the client has sent too many certificates besides its own: more"
+                    )
+
+    def test_names_of_many_authorities(self) -> None:
+        """With as many CAs as a handshake has names for, and with more, a client enters and stays."""
+        some = [self.lengthy(number) for number in range(MAX_NAMES // 400)]
+        size = sum(2 + len(each.subject.public_bytes()) for each in some)
+        while size + 400 <= MAX_NAMES:
+            some.append(self.lengthy(len(some)))
+            size += 2 + len(some[-1].subject.public_bytes())
+        self.assertGreater(size, MAX_NAMES - 800)
+        root = self.root.certificate
+        for authorities, told in ((some, len(some) + 1), ([*some, *some[:3]], 0)):
+            host = host_for(ClientTrust((root, *authorities)))
+            for version in VERSIONS:
+                visit = Visit(host, client(self.root.client(), version))
+                self.assertTrue(visit.enters)
+                self.assertEqual(visit.kinds()[-1], "Established", "and is not closed again")
+                self.assertEqual(len(named(visit.client)), told)
+                if version == SSL.TLS1_2_VERSION:  # and has answers left to ask for
+                    visit.client.renegotiate()
+                    self.assertRaises(SSL.WantReadError, visit.client.do_handshake)
+                    visit.to_server(visit.outgoing())
+                    self.assertTrue(visit.socket.wire, "there is an answer")
+                    self.assertEqual(visit.kinds()[-1], "Established")
+
+    def lengthy(self, number: int) -> x509.Certificate:
+        """A CA with a long name."""
+        kinds = (NameOID.ORGANIZATION_NAME, NameOID.LOCALITY_NAME, NameOID.STATE_OR_PROVINCE_NAME,
+                 NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.COMMON_NAME)  # fmt: skip
+        name = x509.Name([x509.NameAttribute(kind, f"{number:060}") for kind in kinds])
+        return self.root._sign(name, self.root.key, x509.BasicConstraints(True, None))
 
 
 class SessionTests(SynchronousTestCase):
     """A session lets nobody in who would not be let in without it."""
 
-    #: TLS 1.2 by ticket and by number, TLS 1.3.
-    WAYS = ((SSL.TLS1_2_VERSION, 0), (SSL.TLS1_2_VERSION, SSL.OP_NO_TICKET), (SSL.TLS1_3_VERSION, 0))
-
     def setUp(self) -> None:
         self.root = Authority("Clients' CA")
 
     def contexts(self, pair: KeyPair | None) -> Iterator[SSL.Context]:
-        """A client in each way."""
-        for version, option in self.WAYS:
-            context = client(pair, version)
-            context.set_options(option)
-            yield context
+        """A client in each version."""
+        for version in VERSIONS:
+            yield client(pair, version)
+
+    def test_by_number(self) -> None:
+        """A host that asks for certificates keeps no sessions: each would have all that its client has sent."""
+        trust = trusting(self.root)
+        for pair, client_auth, kept in (
+            (self.root.client(), "required", False),
+            (self.root.client(), "optional", False),
+            (None, "optional", False),
+            (None, "off", True),
+        ):
+            host, context = host_for(trust, client_auth=client_auth), client(pair, SSL.TLS1_2_VERSION)
+            context.set_options(SSL.OP_NO_TICKET)
+            again = Visit(host, context, Visit(host, context))
+            self.assertEqual((again.enters, again.resumed), (True, kept))
 
     def test_no_way_around_certificates(self) -> None:
         """A session of an open host, or of one where certificates are optional, opens no host that requires them."""
@@ -664,6 +925,20 @@ class SessionTests(SynchronousTestCase):
                     self.assertIs(again.failed.cause, cause)
                     self.assertIn(Identity.of(pair.certificate).shown(), again.failed.detail)
 
+    def test_last_used_between(self) -> None:
+        """Of the CAs that clients have sent those are kept that were used last, in a handshake or by a session."""
+        self.patch(mytls.tls.verifier, "_MAX_BETWEEN", 2)
+        pairs = {name: Authority(name, self.root).client() for name in ("A", "B", "C")}
+        for version in VERSIONS:
+            host = host_for(trusting(self.root))
+            contexts = {name: client(pair, version) for name, pair in pairs.items()}
+            first = {name: Visit(host, contexts[name]) for name in ("A", "B")}
+            self.assertTrue(Visit(host, contexts["A"], first["A"]).enters)
+            first["C"] = Visit(host, contexts["C"])
+            for name, good in (("A", True), ("C", True), ("B", False)):
+                self.assertIs(Visit(host, contexts[name], first[name]).enters, good, name)
+            self.assertEqual(len(verifier_of(host)._between), 2)
+
     def test_many_between(self) -> None:
         """Who has no CA of a client's any more lets nobody in with it: what is kept of strangers has a bound."""
         self.patch(mytls.tls.verifier, "_MAX_BETWEEN", 0)
@@ -679,7 +954,141 @@ class SessionTests(SynchronousTestCase):
         for authority in (foreign, own):
             Visit(host, client(authority.client()))
         kept = {each.to_cryptography() for each in verifier_of(host)._between.values()}
-        self.assertEqual(kept, {own.certificate, self.root.certificate})
+        self.assertEqual(kept, {own.certificate})
+
+
+class VouchingTests(SynchronousTestCase):
+    """A CA vouches for its own trust domain, and for no other that is known here."""
+
+    def setUp(self) -> None:
+        self.home, self.partner = Authority("Home"), Authority("Partner")
+        self.issued = issued(svid(self.home), example=self.home, partner=self.partner)
+
+    def host(self, vouch: Vouch | None = None, *more: Authority, **said: Any) -> Host:
+        """A host that trusts the CAs of both domains."""
+        settings = HostSettings(**{"client_auth": "required", "spiffe": "unix:/agent", **said})
+        authorities = ClientTrust((*self.issued.authorities, *(each.certificate for each in more)))
+        options = host_options(settings, [self.issued.pair], authorities, vouch=vouch or self.issued.refusal)
+        return Host(options.serverConnectionForTLS, options=options, settings=settings)
+
+    def test_own(self) -> None:
+        """Who shows an SVID of his own domain's CA enters, with CAs between and without, at first and later."""
+        for by, uri in ((self.home, "spiffe://example.org/web"), (self.partner, "spiffe://partner.org/web")):
+            for issuer in (by, Authority("Between", by), Authority("Below", Authority("Between", by))):
+                for version in VERSIONS:
+                    pair, host = svid(issuer, uri), self.host()
+                    context = client(pair, version)
+                    first = Visit(host, context)
+                    again = Visit(host, context, first)
+                    self.assertEqual((first.enters, again.enters, again.resumed), (True, True, True))
+                    assert again.peer is not None
+                    self.assertEqual((again.peer.spiffe_id, again.peer.chain[-1]), (uri, by.certificate))
+                    self.assertIsNone(refused_now(host, pair))
+
+    def test_another(self) -> None:
+        """A CA that is trusted for another domain vouches for nobody of ours, whatever its client sends besides."""
+        home = self.home.certificate
+        for issuer in (self.partner, Authority("Between", self.partner), Authority("Home", self.partner)):
+            pair = svid(issuer)
+            for sent in (pair, attrs.evolve(pair, chain=(*pair.chain, self.partner.certificate, home))):
+                for client_auth in ("required", "optional"):
+                    for version in VERSIONS:
+                        visit = Visit(self.host(client_auth=client_auth), client(sent, version))
+                        self.assertEqual((visit.failed.cause, visit.alert), (Cause.NOT_ALLOWED, "certificate unknown"))
+                        self.assertRegex(
+                            visit.failed.detail, "^CN=Partner is no CA of the trust domain example.org: .*uri=spiffe://"
+                        )
+                refusal = refused_now(self.host(), sent)
+                self.assertIs(getattr(refusal, "cause", None), Cause.NOT_ALLOWED)
+
+    def test_no_svid(self) -> None:
+        """A certificate of these CAs that is no X.509-SVID does not enter."""
+        for version in VERSIONS:
+            for uri in ("https://example.org/web", "spiffe://example.org", "spiffe://elsewhere.org/web"):
+                self.assertFalse(Visit(self.host(), client(svid(self.home, uri), version)).enters, uri)
+            self.assertFalse(Visit(self.host(), client(self.home.client(), version)).enters)
+
+    def test_asked_first(self) -> None:
+        """Rules are not asked about who is not vouched for."""
+        for version in VERSIONS:
+            visit = Visit(self.host(allow=("cn=nobody",)), client(svid(self.partner), version))
+            self.assertRegex(visit.failed.detail, "is no CA of the trust domain")
+
+    def test_asked_of_the_trusted(self) -> None:
+        """What is asked about is the CA that is trusted: the first on the way, whatever is sent from above it."""
+        between = Authority("Between", self.home)
+        for version in VERSIONS:
+            asked: list[tuple[str | None, x509.Certificate]] = []
+
+            def vouch(
+                identity: Identity,
+                anchor: x509.Certificate,
+                asked: list[tuple[str | None, x509.Certificate]] = asked,
+            ) -> None:
+                asked.append((identity.spiffe_id, anchor))
+
+            host = self.host(vouch, between)
+            pair = svid(Authority("Below", between))
+            context = client(attrs.evolve(pair, chain=(*pair.chain, self.home.certificate)), version)
+            first = Visit(host, context)
+            self.assertTrue(Visit(host, context, first).resumed)
+            self.assertIsNone(refused_now(host, pair))
+            anchors = {each for _, each in asked}
+            assert first.peer is not None
+            self.assertEqual(anchors, {first.peer.chain[-1]})
+            self.assertEqual({uri for uri, _ in asked}, {"spiffe://example.org/web"})
+
+    def test_not_any_more(self) -> None:
+        """A session does not outlive what its CA may vouch for."""
+        for version in VERSIONS:
+            gone: list[str] = []
+            host = self.host(lambda identity, anchor, gone=gone: gone[0] if gone else None)  # type: ignore[misc]
+            context = client(svid(self.home), version)
+            first = Visit(host, context)
+            self.assertTrue(first.enters)
+            gone.append("not any more")
+            again = Visit(host, context, first)
+            self.assertTrue(again.resumed)
+            self.assertEqual((again.failed.cause, again.failed.detail), (Cause.NOT_ALLOWED, "not any more"))
+
+    def test_raises(self) -> None:
+        """Whoever raises vouches for nobody."""
+
+        def broken(identity: Identity, anchor: x509.Certificate) -> None:
+            raise ZeroDivisionError
+
+        for version in VERSIONS:
+            visit = Visit(self.host(broken), client(svid(self.home), version))
+            self.assertIs(visit.failed.cause, Cause.HANDLER)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_seen_otherwise(self) -> None:
+        """Where the handshake was told of a better CA than the one at the end of its chain, it is no good."""
+        home = X509.from_cryptography(self.home.certificate)
+        for version in VERSIONS:
+            host = self.host()
+            self.patch(verifier_of(host), "_anchors", Wrong(home))
+            visit = Visit(host, client(svid(self.partner), version))
+            self.assertRegex(visit.failed.detail, "^CN=Partner is no CA of the trust domain example.org: ")
+
+    def test_unknown_ca(self) -> None:
+        """Who is of no trusted CA is refused as ever, and the log says whose CAs are meant."""
+        for version in VERSIONS:
+            visit = Visit(self.host(), client(svid(Authority("Nobody")), version))
+            self.assertEqual((visit.failed.cause, visit.alert), (Cause.UNKNOWN_CA, "unknown ca"))
+            self.assertRegex(visit.failed.detail, "^no CA of spiffe has issued it: client certificate ")
+
+
+class Wrong(dict[Any, X509]):
+    """Says of every connection that its chain ends with this CA."""
+
+    def __init__(self, anchor: X509) -> None:
+        super().__init__()
+        self.anchor = anchor
+
+    def setdefault(self, key: Any, default: Any = None) -> X509:
+        """See C{dict}."""
+        return super().setdefault(key, self.anchor)
 
 
 def named(connection: SSL.Connection) -> list[Any]:
