@@ -2,8 +2,9 @@
 A Rego policy, as its worker is given it: a file in Rego, or a bundle of Open Policy Agent.
 
 Of a bundle (U{https://www.openpolicyagent.org/docs/latest/management-bundles/}) these count: each C{.rego} file; each
-C{data.json}, whose place is its folder's. A C{data.yaml} is an error, since a policy without its data decides
-otherwise. What else is in it, C{.manifest} too, is left out. Nothing is written to the disk.
+C{data.json}, whose place is its folder's. A C{data.yaml}, a link and an archive that is not whole are errors, since a
+policy without a part of it decides otherwise. Other files in it, C{.manifest} too, are left out. Nothing is written to
+the disk.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -22,9 +23,12 @@ from mytls.errors import ConfigurationError, nearest, visible
 
 #: The most bytes of a bundle, unpacked.
 MOST = 16 << 20
-#: The most files of it.
+#: The most files and folders in it.
 MOST_FILES = 2000
+#: How deep its data may be, folders and all.
+MOST_DEEP = 200
 
+_DATA = ("data.json", "data.yaml", "data.yml")
 _GZIP = b"\x1f\x8b"
 _PART = re.compile(r'\.([A-Za-z_][A-Za-z0-9_]*)|\["([^"\\\x00-\x1f]+)"\]')
 
@@ -57,9 +61,9 @@ class Bundle:
             file = path.rpartition("/")[2]
             if file.endswith(".rego"):
                 modules[path] = _source(path, inside)
-            elif file == "data.json":
+            elif file == _DATA[0]:
                 _merge(data, _placed(path, _data(path, inside)), path)
-            elif file in ("data.yaml", "data.yml"):
+            elif file in _DATA:
                 raise ConfigurationError(f"{visible(path)} is not read; expected data.json")
         if not modules:
             raise ConfigurationError("there is no .rego file in it")
@@ -116,34 +120,81 @@ def _holds(data: Any, path: tuple[str, ...]) -> bool:
 
 
 def _files(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """The files of an archive, by the paths that they have in it; C{opa build} writes them as C{/policy.rego}."""
+    """The files of an archive that count, by the paths that they have in it; C{opa build} writes C{/policy.rego}."""
+    unpacked = _unpacked(content)
     seen = set()
+    for member in _members(unpacked):
+        path = "/".join(part for part in member.name.split("/") if part not in ("", "."))
+        if ".." in path.split("/") or path in seen:
+            raise ConfigurationError(f"{visible(member.name)} is in it twice, or out of its folder")
+        if member.isreg():
+            seen.add(path)
+            if path.endswith((".rego", *_DATA)):
+                yield path, unpacked[member.offset_data : member.offset_data + member.size]
+
+
+def _members(unpacked: bytes) -> Iterator[tarfile.TarInfo]:
+    """
+    What is in an archive. C{tarfile} takes a damaged header for the end, where part of a policy may be left out.
+
+    @raise ConfigurationError: it is not whole, or has something in it that is neither a file nor a folder
+    """
+    end = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(_unpacked(content)), mode="r:") as archive:
-            for member in archive:
-                if not member.isfile():
-                    continue
-                path = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-                if ".." in path.split("/") or path in seen:
-                    raise ConfigurationError(f"{visible(member.name)} is in it twice, or out of its folder")
-                seen.add(path)
-                if len(seen) > MOST_FILES:
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
+            for number, member in enumerate(archive):
+                if number == MOST_FILES:
                     raise ConfigurationError(f"there are more than {MOST_FILES} files in it")
-                file = archive.extractfile(member)
-                yield path, b"" if file is None else file.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
+                _check_plain(member)
+                blocks = -(-member.size // tarfile.BLOCKSIZE) if member.isreg() else 0
+                end = member.offset_data + blocks * tarfile.BLOCKSIZE
+                if end > len(unpacked):
+                    raise ConfigurationError("it is no bundle (.tar.gz): it is cut off")
+                yield member
+    except RecursionError:
+        raise ConfigurationError("it is no bundle (.tar.gz): too many headers before a file") from None
+    except (tarfile.TarError, OSError, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise
         raise ConfigurationError(f"it is no bundle (.tar.gz): {error}") from None
+    rest = unpacked[end:]
+    if not rest or rest.count(0) != len(rest):
+        raise ConfigurationError("it is no bundle (.tar.gz): it is cut off, or damaged")
+
+
+def _check_plain(member: tarfile.TarInfo) -> None:
+    """@raise ConfigurationError: it is more than a file or a folder, or not as large as it says"""
+    trouble = ""
+    if member.issym() or member.islnk():
+        trouble = "is a link; expected the file itself, as tar --dereference --hard-dereference packs it"
+    elif member.issparse() or any(name.startswith("GNU.sparse.") for name in member.pax_headers):
+        trouble = "is sparse; expected the whole file"
+    elif not (member.isreg() or member.isdir()):
+        trouble = "is neither a file nor a folder"
+    elif not 0 <= member.size <= MOST:
+        trouble = f"is larger than {MOST >> 20} MiB"
+    elif not _is_unicode(member.name):
+        trouble = "has no name in UTF-8"
+    if trouble:
+        raise ConfigurationError(f"{visible(member.name)} {trouble}")
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _unpacked(content: bytes) -> bytes:
     unpacking = zlib.decompressobj(wbits=31)
-    unpacked = unpacking.decompress(content, MOST + 1)
+    try:
+        unpacked = unpacking.decompress(content, MOST + 1)
+    except zlib.error as error:
+        raise ConfigurationError(f"it is no bundle (.tar.gz): {error}") from None
     if len(unpacked) > MOST:
         raise ConfigurationError(f"it is larger than {MOST >> 20} MiB")
     if not unpacking.eof:
         raise ConfigurationError("it is no bundle (.tar.gz): it is cut off")
+    if unpacking.unused_data:
+        raise ConfigurationError("it is no bundle (.tar.gz): there is more behind its end")
     return unpacked
 
 
@@ -158,7 +209,9 @@ def _data(name: str, content: bytes) -> dict[str, Any]:
     text = _text(name, content)
     try:
         data = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _too_deep(name) from None
+    except ValueError as error:
         raise ConfigurationError(f"{visible(name)}: {error}") from None
     if not isinstance(data, dict):
         raise ConfigurationError(f"{visible(name)}: expected an object")
@@ -177,9 +230,25 @@ def _text(name: str, content: bytes) -> str:
 
 
 def _placed(path: str, data: dict[str, Any]) -> dict[str, Any]:
-    for folder in reversed(path.split("/")[:-1]):
+    """The data, each folder of its path being one more object around it. @raise ConfigurationError: it is too deep"""
+    folders = path.split("/")[:-1]
+    level: list[Any] = [data]
+    for _ in range(MOST_DEEP - len(folders)):
+        level = [inside for each in level for inside in _inside(each) if isinstance(inside, dict | list)]
+    if level:
+        raise _too_deep(path)
+    for folder in reversed(folders):
         data = {folder: data}
     return data
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _too_deep(path: str) -> ConfigurationError:
+    """Who reads it next calls itself for each level."""
+    return ConfigurationError(f"{visible(path)}: it is nested more than {MOST_DEEP} deep")
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any], path: str) -> None:

@@ -3,6 +3,10 @@
 
 The interpreter may run for ever, take memory without bound, and end its process. So it has a process of its own
 (L{mytls.guards.rego_worker}), which is killed when a question takes too long; the next question gets another.
+
+Strings in it are what JSON has between its quotes, so that to its functions a newline is a backslash and an `n`, and a
+name that ends with U+0008 ends with "b". Who has such a name is not asked about, and neither is who has very many: what
+compares all names with one another takes as long as it likes.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,7 @@ from twisted.internet.interfaces import IAddress
 
 from mytls.errors import ConfigurationError
 from mytls.guards.bundle import Bundle, Query
+from mytls.guards.policy import Unanswered
 from mytls.guards.workers import LONGEST, Workers, ending
 from mytls.peer import Peer
 from mytls.settings import HostSettings
@@ -33,8 +39,15 @@ from mytls.tls.files import Files, read
 QUERY = "data.mytls.allow"
 #: What a question may take of memory, in bytes.
 MEMORY = 512 << 20
+#: How many names of one kind a certificate may have.
+MOST_NAMES = 100
 #: What reading and trying a policy may take, in seconds.
 CHECK = 10.0
+
+#: What its strings have an escape for, and DEL.
+_MISREAD = re.compile(r'["\\\x00-\x1f\x7f]')
+#: RFC 4514 writes `CN=Example\, Inc.`, and it is the CA that has chosen that.
+_MISREAD_OF_ISSUER = re.compile(r"[\x00-\x1f\x7f]")
 
 _SCRIPT = Path(__file__).with_name("rego_worker.py")
 
@@ -55,7 +68,11 @@ class RegoPolicy:
 
     def decide(self, peer: Peer, reactor: Any) -> Deferred[object]:
         """See L{mytls.guards.policy.Policy}."""
-        return self._workers.ask(_line(input_of(peer)), reactor)
+        told = input_of(peer)
+        trouble = _untellable(told)
+        if trouble is not None:
+            raise Unanswered(trouble)
+        return self._workers.ask(_line(told), _whose(peer), reactor)
 
     def stop(self) -> None:
         """See L{mytls.guards.policy.Policy}."""
@@ -172,6 +189,29 @@ def _trouble(said: str, status: int) -> str:
 
 def _line(value: object) -> bytes:
     return json.dumps(value).encode("ascii") + b"\n"
+
+
+def _untellable(told: Mapping[str, Sequence[str]]) -> str | None:
+    """Why a policy is not asked about such a peer; None where it is."""
+    for name, texts in told.items():
+        if len(texts) > MOST_NAMES:
+            return f"the certificate has {len(texts)} names of the kind {name}, over {MOST_NAMES}"
+        misread = _MISREAD_OF_ISSUER if name == "issuer" else _MISREAD
+        if any(misread.search(text) for text in texts):
+            return f"{name} has a character that Rego would misread"
+    return None
+
+
+def _whose(peer: Peer) -> Hashable:
+    """Who asks: a certificate, or where there is none an address. Of IPv6 somebody has a whole network (RFC 6177)."""
+    if peer.identity is not None:
+        return peer.fingerprints["sha256"]
+    host = _host(peer.address)
+    try:
+        address = ip_address(host or "")
+    except ValueError:
+        return host
+    return address if address.version == 4 else int(address) >> 64
 
 
 def _listed(value: Any) -> list[str]:

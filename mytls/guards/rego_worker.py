@@ -8,6 +8,7 @@ It is run as a script, with nothing of ours on the path: the standard library an
 Standard input has a line of JSON with the policy: C{modules} by name, C{data}, C{query}; then a line with an input for
 each question. Standard output has a line for each: C{true}, C{false}, or C{{"error": ...}}. With C{check} there is one
 line, about the policy itself. It ends with its standard input; where a question takes too long the system ends it.
+Where the machine has no memory left, Linux ends this process before any other.
 
 All strings are in JSON, as short as JSON has them (C{ensure_ascii=False}): regopy compares strings as they are
 escaped in its sources, and cuts those of its other interface at a NUL.
@@ -22,6 +23,7 @@ import resource
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 #: A peer of whom nothing is known.
@@ -65,8 +67,11 @@ def end_with_parent() -> None:
 def confine(memory: int, writes: int) -> None:
     """
     Give up what a policy does not need. The address space counts from what there is by now: the library's allocator
-    has reserved 256 GiB, which it will not use.
+    has reserved 256 GiB, which it will not use. Several processes of several policies may still take more than there
+    is: then these are what Linux kills first, and not the service (proc_pid_oom_score_adj(5)).
     """
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # Linux has it
+        score.write("1000")
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_FSIZE, writes)
     lower(resource.RLIMIT_NPROC, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import tarfile
 from collections.abc import Mapping
@@ -12,20 +13,27 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
-from mytls.guards.bundle import MOST, MOST_FILES, Bundle, Query
+from mytls.guards.bundle import MOST, MOST_DEEP, MOST_FILES, Bundle, Query
 
 REGO = b"package mytls\nallow := true\n"
 
 
-def packed(files: Mapping[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A bundle with these files."""
+def archive(*members: tuple[str, bytes, Mapping[str, Any]]) -> bytes:
+    """A bundle. @param members: a name, what is in it, and what else its header says"""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, content in files.items():
+    with tarfile.open(fileobj=out, mode="w:gz") as made:
+        for name, content, more in members:
             member = tarfile.TarInfo(name)
-            member.size, member.type, member.linkname = len(content), kind, "/etc/passwd"
-            archive.addfile(member, io.BytesIO(content))
+            member.size = len(content)
+            for key, value in more.items():
+                setattr(member, key, value)
+            made.addfile(member, io.BytesIO(content))
     return out.getvalue()
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """A bundle with these files."""
+    return archive(*((name, content, {}) for name, content in files.items()))
 
 
 class BundleTests(SynchronousTestCase):
@@ -60,10 +68,39 @@ class BundleTests(SynchronousTestCase):
         self.assertEqual(made.modules, {"policy.rego": REGO.decode(), "a/more.rego": REGO.decode()})
         self.assertEqual(made.data, {"users": {"x": ["café"], "y": {"z": 1}}})
 
+    def test_folders(self) -> None:
+        """Folders are no files."""
+        made = Bundle.of("b.tar.gz", archive(("./", b"", {"type": tarfile.DIRTYPE}), ("./p.rego", REGO, {})))
+        self.assertEqual(list(made.modules), ["p.rego"])
+
     def test_what_is_no_file(self) -> None:
-        """Links and devices are nothing."""
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
-            self.assertEqual(self.refused(packed({"p.rego": b""}, kind)), "there is no .rego file in it")
+        """A link would leave out what it leads to, so it is an error, and so is what else is no file."""
+        for name in ("deny.rego", "data.json", "folder"):
+            for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+                line = self.refused(archive(("p.rego", REGO, {}), (name, b"", {"type": kind, "linkname": "p.rego"})))
+                self.assertTrue(line.startswith(f"{name} is a link; expected the file itself"), line)
+            for kind in (tarfile.CHRTYPE, tarfile.FIFOTYPE, b"V"):
+                line = self.refused(archive(("p.rego", REGO, {}), (name, b"", {"type": kind})))
+                self.assertEqual(line, f"{name} is neither a file nor a folder")
+
+    def test_part_of_an_archive(self) -> None:
+        """Wherever an archive is cut off or damaged, it is no policy with a part left out."""
+        whole = gzip.decompress(packed({"p.rego": REGO, "data.json": b'{"blocked": ["0A"]}'}))
+        self.assertEqual(Bundle.of("b", gzip.compress(whole)).data, {"blocked": ["0A"]})
+        for end in (*range(1, 2048, 99), 512, 1024, 1536, 2048):
+            self.assertIn("it is no bundle (.tar.gz)", self.refused(gzip.compress(whole[:end])), end)
+        for at in (0, 1024, 1024 + 124, 1024 + 156):
+            damaged = whole[:at] + b"X" + whole[at + 1 :]
+            self.assertIn("it is no bundle (.tar.gz)", self.refused(gzip.compress(damaged)), at)
+        split = whole[:1024] + bytes(1024) + whole[1024:]
+        self.assertEqual(self.refused(gzip.compress(split)), "it is no bundle (.tar.gz): it is cut off, or damaged")
+
+    def test_two_archives(self) -> None:
+        """What stands behind the first would be left out."""
+        line = "it is no bundle (.tar.gz): there is more behind its end"
+        whole = gzip.decompress(packed({"p.rego": REGO, "deny.rego": REGO}))
+        self.assertEqual(self.refused(gzip.compress(whole[:1024]) + gzip.compress(whole[1024:])), line)
+        self.assertEqual(self.refused(packed({"p.rego": REGO}) + b"\0"), line)
 
     def test_errors(self) -> None:
         """What would decide otherwise than its author thinks is an error."""
@@ -80,12 +117,50 @@ class BundleTests(SynchronousTestCase):
         twice = {"p.rego": REGO, "data.json": b'{"a": {"b": 1}}', "a/data.json": b'{"b": 2}'}
         self.assertEqual(self.refused_files(twice), "a/data.json: b is in another data.json too")
 
+    def test_depth(self) -> None:
+        """Data may be nested so deep, with its folders, that whoever reads it next can."""
+
+        def nested(folders: int, objects: int) -> tuple[str, bytes]:
+            return "a/" * folders + "data.json", b'{"a":' * objects + b"1" + b"}" * objects
+
+        for folders in (0, 1, 100):
+            name, content = nested(folders, MOST_DEEP - folders - 1)  # and there is one folder more
+            made = Bundle.of("b", packed({"p.rego": REGO, "a/data.json": b'{"b": 1}', f"a/{name}": content}))
+            self.assertEqual(json.loads(json.dumps(made.data)), made.data)
+        line = f"it is nested more than {MOST_DEEP} deep"
+        for folders, objects in (
+            (0, MOST_DEEP + 1),
+            (0, 990),
+            (0, 100000),
+            (100, MOST_DEEP - 99),
+            (5000, 1),
+            (MOST_DEEP, 1),
+        ):
+            name, content = nested(folders, objects)
+            self.assertTrue(self.refused_files({"p.rego": REGO, name: content}).endswith(line), (folders, objects))
+
     def test_hostile_archives(self) -> None:
         """What is no archive, is cut off, or is too large, is one line."""
         whole = packed({"p.rego": REGO, "noise": os.urandom(3000)})
         for content in (whole[:100], whole[:-20], b"\x1f\x8b" + b"x" * 100, gzip.compress(b"x" * 3000)):
             self.assertIn("it is no bundle (.tar.gz)", self.refused(content))
         self.assertEqual(self.refused(gzip.compress(bytes(MOST + 1))), f"it is larger than {MOST >> 20} MiB")
+        for name in ("GNU.sparse.realsize", "GNU.sparse.size"):
+            sparse = archive(("p.rego", REGO, {}), ("big", b"", {"pax_headers": {name: str(1 << 40)}}))
+            self.assertEqual(self.refused(sparse), "big is sparse; expected the whole file")
+        of_old = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
+        sparse = archive(("p.rego", REGO, {}), ("big", b"1\n0\n0\n".ljust(512, b"\0"), {"pax_headers": of_old}))
+        self.assertEqual(self.refused(sparse), "big is sparse; expected the whole file")
+        for size in ("-512", str(1 << 60)):
+            odd = archive(("p.rego", REGO, {}), ("big", b"", {"pax_headers": {"size": size}}))
+            self.assertEqual(self.refused(odd), f"big is larger than {MOST >> 20} MiB")
+        self.assertEqual(self.refused(packed({"\udcff.rego": REGO})), "\\u{dcff}.rego has no name in UTF-8")
+        headers = tarfile.TarInfo("pax")
+        headers.type = tarfile.XHDTYPE
+        self.assertEqual(
+            self.refused(gzip.compress(headers.tobuf(tarfile.USTAR_FORMAT) * 3000 + bytes(1024))),
+            "it is no bundle (.tar.gz): too many headers before a file",
+        )
         many = packed({f"{number}.rego": b"" for number in range(MOST_FILES + 1)})
         self.assertEqual(self.refused(many), f"there are more than {MOST_FILES} files in it")
 

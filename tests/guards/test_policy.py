@@ -12,10 +12,12 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
-from mytls.guards.policy import MOST_THREADS, FunctionPolicy, Policy, Unanswered, ask, gives_awaitable
+from mytls.guards import policy as policy_module
+from mytls.guards.policy import FunctionPolicy, Policy, Unanswered, ask, gives_awaitable
 from mytls.peer import Peer
 from mytls.settings import HostSettings
 from tests.handlers.loop import PATIENCE, Loop
@@ -62,19 +64,52 @@ class AskTests(SynchronousTestCase):
         self.assertIsNone(self.refusal(Answers(True)))
         for answer, expected in (
             (False, "p says no"),
-            (1, "p answered with int, not True"),
-            (None, "p answered with NoneType, not True"),
-            ([True], "p answered with list, not True"),
-            ("not on the list", "p says not on the list"),
-            ("", "p says "),
+            (1, "p answers with 1 (int); only True lets in"),
+            (None, "p answers with None; only True lets in"),
+            ([True], "p answers with a list; only True lets in"),
+            ("not on the list", "p says: not on the list"),
+            ("", "p says: "),
         ):
             self.assertEqual(self.refusal(Answers(answer)), expected)
 
     def test_reason_is_escaped(self) -> None:
         """A reason that quotes a peer forges no line, and has an end."""
         said = self.refusal(Answers('no "x"\nestablished\x1b[2J' + "é" * 1000))
-        self.assertTrue(said.startswith(r"p says no \x22x\x22\x0aestablished\x1b[2J\xe9\xe9"), said)
+        self.assertTrue(said.startswith(r"p says: no \x22x\x22\x0aestablished\x1b[2J\xe9\xe9"), said)
         self.assertLess(len(said), 700)
+
+    def test_reason_adds_no_field(self) -> None:
+        """A reason that quotes a peer adds no field to the line that it stands in."""
+        said = self.refusal(Answers("no such user: x cause=clean client=cn=admin"))
+        self.assertEqual(said, r"p says: no such user: x cause\x3dclean client\x3dcn\x3dadmin")
+
+    def test_odd_answers(self) -> None:
+        """What cannot even be looked at is a no like any other."""
+
+        class Text(str):
+            __slots__ = ()
+
+            def __getitem__(self, at: Any) -> str:
+                raise OwnFault
+
+            __len__ = __iter__ = __str__ = __format__ = __getitem__  # type: ignore[assignment]
+
+        class Number(int):
+            def __str__(self) -> str:
+                raise OwnFault
+
+            __format__ = __repr__ = __str__  # type: ignore[assignment]
+
+        class Classless:
+            @property  # type: ignore[misc]  # that it cannot be is the point
+            def __class__(self) -> Any:
+                raise OwnFault
+
+        self.assertEqual(self.refusal(Answers(Text("not you"))), "p says: not you")
+        for answer in (Number(1), Classless()):
+            with capturedLogs() as events:
+                self.assertEqual(self.refusal(Answers(answer)), "p raised OwnFault")
+            self.assertEqual(len(events), 1)
 
     def test_all_have_to_say_yes(self) -> None:
         """Each is asked with the peer, in their order, until one says no."""
@@ -90,9 +125,78 @@ class AskTests(SynchronousTestCase):
             def decide(self, peer: Peer, reactor: Any) -> Deferred[object]:
                 raise OwnFault
 
-        for policy in (Answers(OwnFault()), Raises(None)):
+        for policy in (Answers(OwnFault("why")), Raises(None)):
+            with capturedLogs() as events:
+                self.assertEqual(self.refusal(policy), "p raised OwnFault")
+            (event,) = events
+            self.assertEqual(event["log_level"], LogLevel.error)
+            first, *_, last = str(formatEvent(event)).splitlines()
+            self.assertEqual((first, last.partition(":")[0]), ("p failed", "tests.guards.test_policy.OwnFault"))
+
+    def test_traceback_is_escaped(self) -> None:
+        """What a peer has in an error, or in one that has led to it, forges no line of the log and moves no cursor."""
+        forged = "eve\n2026-01-01T00:00:00+0000 [-] closed cn=admin\r\x1b[2K\x1b]0;x\x07\u2028\x85\u202e"
+
+        def inner() -> None:
+            raise KeyError(forged)
+
+        def outer(peer: Peer, reactor: Any) -> Any:
+            try:
+                inner()
+            except KeyError as error:
+                error.add_note(forged)
+                raise OwnFault(forged) from ExceptionGroup(forged, [error])
+
+        policy: Any = Answers(None)
+        policy.decide = outer
+        with capturedLogs() as events:
             self.assertEqual(self.refusal(policy), "p raised OwnFault")
-            self.assertEqual(len(self.flushLoggedErrors(OwnFault)), 1)
+        lines = str(formatEvent(events[0])).split("\n")
+        self.assertFalse([line for line in lines if not line.isprintable()])
+        self.assertFalse([line for line in lines if line.startswith("2026")])
+        self.assertEqual(lines[-1].count("admin"), 1)
+        self.assertTrue(lines[-1].startswith(r"tests.guards.test_policy.OwnFault: eve\x0a2026-01-01"), lines[-1])
+        places = [line for line in lines if line.startswith("  ")]
+        self.assertEqual(["raise KeyError(forged)" in each for each in places].count(True), 1)
+        self.assertTrue(all(f"{__file__}:" in each or "twisted" in each for each in places), places)
+        self.assertEqual(len([line for line in lines if line.startswith("KeyError: ")]), 1)
+
+    def test_traceback_has_an_end(self) -> None:
+        """Of errors that have led to one another the log has the last few."""
+
+        def again(peer: Peer, left: Any) -> Any:
+            try:
+                if isinstance(left, int) and left:
+                    again(peer, left - 1)
+            finally:
+                raise OwnFault(f"number {left}")
+
+        policy: Any = Answers(None)
+        policy.decide = lambda peer, reactor: again(peer, 50)
+        with capturedLogs() as events:
+            self.refusal(policy)
+        self.assertEqual(str(formatEvent(events[0])).count("OwnFault: number"), 6)
+
+    def test_raises_what_cannot_be_shown(self) -> None:
+        """An error that raises when it is looked at is one all the same."""
+
+        class Odd(type):
+            @property
+            def __name__(cls) -> str:  # type: ignore[override]
+                raise OwnFault
+
+        class Mute(Exception):
+            def __str__(self) -> str:
+                raise OwnFault
+
+            __repr__ = __str__
+
+        class Nameless(Exception, metaclass=Odd):
+            """Its kind cannot be told."""
+
+        with capturedLogs():
+            self.assertEqual(self.refusal(Answers(Mute())), "p raised Mute")
+            self.assertEqual(self.refusal(Answers(Nameless())), "p raised what cannot be shown")
 
     def test_unanswered(self) -> None:
         """Where there is no answer by nobody's mistake there is no traceback."""
@@ -144,7 +248,7 @@ class FunctionTests(SynchronousTestCase):
 
         self.assertIsNone(self.refusal(function))
         self.assertEqual(seen, [(PEER, False)])
-        self.assertEqual(self.refusal(lambda peer: "go\naway"), r"policy=m:f says go\x0aaway")
+        self.assertEqual(self.refusal(lambda peer: "go\naway"), r"policy=m:f says: go\x0aaway")
 
     def test_plain_function_that_raises(self) -> None:
         """What it raises is logged here, once: C{SystemExit} too."""
@@ -153,8 +257,10 @@ class FunctionTests(SynchronousTestCase):
             raise error
 
         for error in (OwnFault(), SystemExit(1)):
-            self.assertEqual(self.refusal(function), f"policy=m:f raised {type(error).__name__}")
-            self.assertEqual(len(self.flushLoggedErrors()), 1)
+            with capturedLogs() as events:
+                self.assertEqual(self.refusal(function), f"policy=m:f raised {type(error).__name__}")
+            self.assertEqual(len(events), 1)
+            self.assertIn("in function: raise error", str(formatEvent(events[0])))
 
     def test_coroutine(self) -> None:
         """A coroutine function runs on the event loop, and may await a Deferred."""
@@ -176,8 +282,10 @@ class FunctionTests(SynchronousTestCase):
             raise error
 
         for error in (OwnFault(), SystemExit(1)):
-            self.assertEqual(self.refusal(function), f"policy=m:f raised {type(error).__name__}")
-            self.assertEqual(len(self.flushLoggedErrors()), 1)
+            with capturedLogs() as events:
+                self.assertEqual(self.refusal(function), f"policy=m:f raised {type(error).__name__}")
+            self.assertEqual(len(events), 1)
+            self.assertIn("in function: raise error", str(formatEvent(events[0])))
 
     def test_coroutine_on_asyncios_loop(self) -> None:
         """Where Twisted runs on asyncio's loop it may await what is asyncio's; it is cancelled as asyncio does it."""
@@ -209,11 +317,11 @@ class FunctionTests(SynchronousTestCase):
                     await asyncio.sleep(0)
             return said
 
-        said = asyncio.run(conversation())
+        with capturedLogs() as events:
+            said = asyncio.run(conversation())
         self.assertEqual((said[0], said[-1]), (None, "policy=m:f raised SystemExit"))
         self.assertEqual(ended, [asyncio.CancelledError])
-        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 1)
-        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(["SystemExit: 1" in str(formatEvent(event)) for event in events], [True])
 
     def test_awaitable_from_a_plain_function(self) -> None:
         """What a plain function returns to be awaited is awaited on the event loop."""
@@ -224,7 +332,7 @@ class FunctionTests(SynchronousTestCase):
 
         self.assertIsNone(self.refusal(lambda peer: slowly()))
         self.assertIsNone(self.refusal(lambda peer: succeed(True)))
-        self.assertEqual(self.refusal(lambda peer: succeed("no")), "policy=m:f says no")
+        self.assertEqual(self.refusal(lambda peer: succeed("no")), "policy=m:f says: no")
 
     def test_who_is_called_on_the_loop(self) -> None:
         """A function that says that it gives something to await is called on the event loop, any other in a thread."""
@@ -260,31 +368,168 @@ class FunctionTests(SynchronousTestCase):
         for function in (plain, unknown, lambda peer: True, functools.partial(plain), len):
             self.assertFalse(gives_awaitable(function), function)
 
-    def test_hung_threads(self) -> None:
-        """Functions that never return take the threads of their policy, and no more; who comes after is told no."""
-        done = threading.Event()
-        started = threading.Semaphore(0)
+    def hanging(self) -> tuple[Policy, threading.Semaphore]:
+        """A function that does not return for some, three at the same time, seven in all; how often it was called."""
+        self.patch(policy_module, "MOST_THREADS", 3)
+        self.patch(policy_module, "MOST_HANGING", 7)
+        done, called = threading.Event(), threading.Semaphore(0)
+        self.addCleanup(self.loop.advance, 0)
+        self.addCleanup(done.set)
 
         def hangs(peer: Peer) -> bool:
-            started.release()
-            done.wait()
-            return True
+            called.release()
+            return peer.server_name != "slow" or done.wait(PATIENCE)
 
-        policy = FunctionPolicy("m:f", hangs)
-        waiting = [ask([policy], PEER, self.loop) for _ in range(MOST_THREADS + 3)]
-        for _ in range(MOST_THREADS):
-            self.assertTrue(started.acquire(timeout=PATIENCE))
-        for asked in waiting:
+        self.let_go, self.hang_again = done.set, done.clear
+        return FunctionPolicy("m:f", hangs), called
+
+    def called(self, called: threading.Semaphore, times: int) -> None:
+        for _ in range(times):
+            self.assertTrue(called.acquire(timeout=PATIENCE))
+
+    def test_odd_answers(self) -> None:
+        """What cannot even be looked at is a no at once, by whatever way it comes."""
+
+        class Classless:
+            @property  # type: ignore[misc]  # that it cannot be is the point
+            def __class__(self) -> Any:
+                raise OwnFault
+
+        ready: Deferred[None] = Deferred()
+
+        async def later(peer: Peer) -> object:
+            await ready
+            return Classless()
+
+        async def at_once(peer: Peer) -> object:
+            return Classless()
+
+        with capturedLogs() as events:
+            asked = self.asked(later)
+            ready.callback(None)
+            self.assertEqual(self.successResultOf(asked), "policy=m:f raised OwnFault")
+            for function in (at_once, lambda peer: Classless(), lambda peer: at_once(peer)):
+                self.assertEqual(self.refusal(function), "policy=m:f raised OwnFault")
+        self.assertEqual(len(events), 4)
+
+    def test_so_many_threads(self) -> None:
+        """So many run at the same time; one that nobody waits for any more, and that has not begun, is never run."""
+        policy, called = self.hanging()
+        waiting = [ask([policy], Peer(None, "slow"), self.loop) for _ in range(5)]
+        self.called(called, 3)
+        for asked in reversed(waiting):
             asked.cancel()
             self.assertEqual(self.successResultOf(asked), "policy=m:f was not awaited")
-        other = FunctionPolicy("m:g", lambda peer: True)
-        asked = ask([other], PEER, self.loop)
-        self.loop.until(lambda: asked.called)
-        self.assertIsNone(self.successResultOf(asked))
-        done.set()
+        self.let_go()
         self._no_thread_is_left()
-        self.assertFalse(started.acquire(blocking=False), "one that nobody waits for was run all the same")
-        self.loop.advance(0)
+        self.assertFalse(called.acquire(blocking=False), "one that nobody waits for was run all the same")
+
+    def test_hung_threads(self) -> None:
+        """Calls that hang, and that nobody waits for any more, keep nobody out; the log has it once."""
+        policy, called = self.hanging()
+        waiting = [ask([policy], Peer(None, "slow"), self.loop) for _ in range(3)]
+        self.called(called, 3)
+        honest = ask([policy], PEER, self.loop)
+        with capturedLogs() as events:
+            for asked in waiting:
+                asked.cancel()
+            more = ask([policy], Peer(None, "slow"), self.loop)
+            self.called(called, 2)
+            more.cancel()
+        self.loop.until(lambda: honest.called)
+        self.assertIsNone(self.successResultOf(honest))
+        self.assertEqual(
+            [(event["log_level"], formatEvent(event)) for event in events],
+            [
+                (
+                    LogLevel.error,
+                    "policy=m:f: all 3 calls hang, and nobody waits for them any more; at 7 it lets in nobody",
+                )
+            ],
+        )
+
+    def test_hung_threads_have_a_bound(self) -> None:
+        """Threads have an end; who comes then waits for one to return. When most have, the log would tell it anew."""
+        policy, called = self.hanging()
+        with capturedLogs() as events:
+            for _ in range(7):
+                asked = ask([policy], Peer(None, "slow"), self.loop)
+                self.called(called, 1)
+                asked.cancel()
+            honest = ask([policy], PEER, self.loop)
+            self.assertFalse(called.acquire(blocking=False))
+            ends = [str(formatEvent(event)).partition("; ")[2] for event in events]
+            self.assertEqual(ends, ["at 7 it lets in nobody", "it lets in nobody"])
+            self.let_go()
+            self.loop.until(lambda: honest.called)
+        self.assertIsNone(self.successResultOf(honest))
+        self.assertEqual(len(events), 2)
+        self._no_thread_is_left()
+        self.called(called, 1)
+        self.hang_again()
+        with capturedLogs() as events:
+            for _ in range(3):
+                asked = ask([policy], Peer(None, "slow"), self.loop)
+                self.called(called, 1)
+                asked.cancel()
+        self.assertEqual(len(events), 1)
+
+    def test_too_many(self) -> None:
+        """So many wait for a policy; whoever comes then is refused at once, and the log has it seldom."""
+        self.patch(policy_module, "MOST_WAITING", 3)
+        answers: list[Deferred[bool]] = []
+
+        def function(peer: Peer) -> Deferred[bool]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        policy = FunctionPolicy("m:f", function)
+        waiting = [ask([policy], PEER, self.loop) for _ in range(3)]
+        refused = "policy=m:f has not answered: 3 others wait for it"
+        with capturedLogs() as events:
+            for _ in range(20):
+                self.assertEqual(self.successResultOf(ask([policy], PEER, self.loop)), refused)
+                self.loop.advance(0.1)
+        self.assertEqual(
+            [formatEvent(event) for event in events], ["policy=m:f: 3 wait for its answer, others are refused"] * 2
+        )
+        self.assertEqual(len(answers), 3)
+        answers[0].callback(True)
+        waiting[1].cancel()
+        self.assertEqual([each.called for each in waiting], [True, True, False])
+        again = [ask([policy], PEER, self.loop) for _ in range(3)]
+        self.assertEqual([each.called for each in again], [False, False, True])
+
+    def test_too_many_in_threads(self) -> None:
+        """Those whose turn has not come count, and those who have hung up do not."""
+        self.patch(policy_module, "MOST_WAITING", 5)
+        policy, called = self.hanging()
+        waiting = [ask([policy], Peer(None, "slow"), self.loop) for _ in range(6)]
+        self.called(called, 3)
+        self.assertEqual([each.called for each in waiting], [False] * 5 + [True])
+        waiting[4].cancel()
+        again = [ask([policy], PEER, self.loop) for _ in range(2)]
+        self.assertEqual([each.called for each in again], [False, True])
+        self.let_go()
+        self.loop.until(lambda: again[0].called)
+
+    def test_not_to_be_cancelled(self) -> None:
+        """A coroutine that does not let itself be cancelled keeps nobody waiting, and counts for nobody."""
+        self.patch(policy_module, "MOST_WAITING", 1)
+
+        async def stubborn(peer: Peer) -> bool:
+            while True:
+                try:
+                    await Deferred()
+                except CancelledError:
+                    pass
+
+        policy = FunctionPolicy("m:f", stubborn)
+        for _ in range(2):
+            asked = ask([policy], PEER, self.loop)
+            self.assertNoResult(asked)
+            asked.cancel()
+            self.assertEqual(self.successResultOf(asked), "policy=m:f was not awaited")
 
     def test_no_thread_to_be_had(self) -> None:
         """Where the system gives no thread, the peer is refused."""
@@ -331,3 +576,20 @@ class WrittenTests(SynchronousTestCase):
         self.assertEqual(
             self.refused("rules_of_a_test:number"), f"{line}rules_of_a_test:number: expected a function, not int"
         )
+
+    def test_of_no_use(self) -> None:
+        """What could never let anybody in is told when it is loaded."""
+        line = "mytls.toml:3: policy="
+        alone = "it cannot be called with peer alone: too many positional arguments"
+        self.assertEqual(self.refused("os:getcwd"), f"{line}os:getcwd: {alone}")
+        self.assertEqual(self.refused("threading:local"), f"{line}threading:local: expected a function, not a class")
+
+    def test_odd_annotations(self) -> None:
+        """An annotation that is no expression, or one that raises, says nothing of the answer."""
+
+        def allow(peer: Peer) -> bool:
+            return True
+
+        for said in ("also (not", "1/0", "__import__('os').nothing"):
+            allow.__annotations__["return"] = said
+            self.assertFalse(gives_awaitable(allow), said)

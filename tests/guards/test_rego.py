@@ -14,24 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
-from mytls.guards import rego, rego_worker
+from mytls.guards import policy, rego, rego_worker
 from mytls.guards.bundle import Bundle, Query
-from mytls.guards.policy import Unanswered
+from mytls.guards.policy import Unanswered, ask
 from mytls.guards.rego import RegoPolicy, command, input_of, rego_digest, rego_policy, source_of
-from mytls.guards.workers import IDLE, LONGEST, MOST_WORKERS, UNAWAITED
+from mytls.guards.workers import IDLE, LONGEST, MOST_FOR_ONE, MOST_STARTS, MOST_WORKERS, UNAWAITED
 from mytls.peer import Identity, Peer
 from mytls.settings import HostSettings
 from mytls.tls.files import Files
 from tests.files import folder
-from tests.tls.authority import Authority
+from tests.tls.authority import Authority, ec_key
 
 PEER = Peer(None)
 
@@ -98,8 +101,17 @@ class WorkerTests(SynchronousTestCase):
         bundle = Bundle({"p.rego": "package mytls"}, {"x": 1})
         self.policy = RegoPolicy("p.rego", b"", bundle, Query.of("data.mytls.allow"))
 
-    def ask(self, name: str = "a.example") -> Deferred[object]:
-        return self.policy.decide(Peer(None, name), self.reactor)
+        self.asked = 0
+
+    def ask(self, name: str = "a.example", address: str | None = None) -> Deferred[object]:
+        """Ask about somebody. @param address: where from; from elsewhere than all others, if nothing is said"""
+        self.asked += 1
+        address = address or f"192.0.2.{self.asked}"
+        return self.policy.decide(Peer(IPv4Address("TCP", address, 1), name), self.reactor)
+
+    def names(self) -> list[str]:
+        """Who was asked about, in the order in which the processes were started, and were asked."""
+        return [line["server_name"][0] for each in self.reactor.started for line in each.written[1:]]
 
     def unanswered(self, answer: Deferred[object]) -> str:
         return str(self.failureResultOf(answer, Unanswered).value)
@@ -122,7 +134,8 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual(
             policy, {"modules": {"p.rego": "package mytls"}, "data": {"x": 1}, "query": "data.mytls.allow"}
         )
-        self.assertEqual(question, json.loads(json.dumps(input_of(Peer(None, "a.example")))))
+        peer = Peer(IPv4Address("TCP", "192.0.2.1", 1), "a.example")
+        self.assertEqual(question, json.loads(json.dumps(input_of(peer))))
         self.assertNoResult(answer)
         process.says("true\n")
         self.assertIs(self.successResultOf(answer), True)
@@ -171,6 +184,100 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual([answer.called for answer in answers].count(False), MOST_WORKERS - 1)
         self.assertIs(self.successResultOf(answers[-1]), False)
         self.assertEqual(len(slow.written), 2)
+
+    def test_no_line_has_all(self) -> None:
+        """However many questions somebody has, a process is left for others; it is theirs when it is free."""
+        evil = [self.ask(f"evil {number}", "203.0.113.1") for number in range(10)]
+        self.assertEqual(len(self.reactor.started), MOST_FOR_ONE)
+        honest = self.ask("honest")
+        self.assertEqual(len(self.reactor.started), MOST_WORKERS)
+        self.reactor.started[-1].says("true\n")
+        self.assertIs(self.successResultOf(honest), True)
+        self.assertEqual(self.names(), ["evil 0", "evil 1", "evil 2", "honest"])
+        self.reactor.started[0].says("false\n")
+        self.assertEqual(self.reactor.started[0].written[-1]["server_name"], ["evil 3"])
+        self.reactor.started[1].ends(killed_by=9)
+        self.unanswered(evil[1])
+        self.assertEqual(self.reactor.started[-1].written[-1]["server_name"], ["evil 4"])
+
+    def test_in_turn(self) -> None:
+        """Whoever asks has a turn after everybody who waits, however many questions they have."""
+        for number in range(MOST_WORKERS):
+            self.ask("first", f"198.51.100.{number}")
+        for name, address in (("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")):
+            self.ask(name, f"2001:db8:0:{address}::1")
+        process = self.reactor.started[0]
+        for _ in range(6):
+            process.says("true\n")
+        asked = [line["server_name"][0] for line in process.written[2:]]
+        self.assertEqual(asked, ["a1", "b1", "c1", "a2", "b2", "a3"])
+
+    def test_too_many(self) -> None:
+        """When too many wait whoever has most of them loses the last; then whoever has come last. It is told seldom."""
+        self.patch(policy, "MOST_WAITING", 4)
+        for number in range(MOST_WORKERS):
+            self.ask("first", f"198.51.100.{number}")
+        with capturedLogs() as events:
+            evil = [self.ask("evil", "203.0.113.1") for _ in range(10)]
+            self.assertEqual([each.called for each in evil], [False] * 4 + [True] * 6)
+            honest = [self.ask() for _ in range(4)]
+            waiting = (*evil[:4], *honest)
+            self.assertEqual([each.called for each in waiting], [False, True, True, True, False, False, False, True])
+        for each in (*evil[1:], honest[3]):
+            self.assertEqual(self.unanswered(each), "4 others wait for it")
+        self.assertEqual(
+            [formatEvent(event) for event in events], ["rego=p.rego: 4 wait for its answer, others are refused"]
+        )
+
+    def test_starts_are_seldom(self) -> None:
+        """Processes that end again and again are started anew so many times in a second; who waits has the next."""
+        for _ in range(MOST_STARTS):
+            answer = self.ask()
+            self.reactor.started[-1].ends(killed_by=6)
+            self.unanswered(answer)
+        answers = [self.ask(), self.ask()]
+        self.reactor.advance(0.9)
+        self.assertEqual(len(self.reactor.started), MOST_STARTS)
+        self.reactor.advance(0.2)
+        self.assertEqual(len(self.reactor.started), MOST_STARTS + 2)
+        for process, answer in zip(self.reactor.started[-2:], answers, strict=True):
+            process.says("true\n")
+            self.assertIs(self.successResultOf(answer), True)
+
+    def test_clock_is_set(self) -> None:
+        """A clock that is set back to yesterday keeps nobody waiting until then."""
+        self.reactor.rightNow = 86400.0
+        for _ in range(MOST_STARTS):
+            answer = self.ask()
+            self.reactor.started[-1].ends(killed_by=6)
+            self.unanswered(answer)
+        self.reactor.rightNow = 0.0
+        answer = self.ask()
+        self.reactor.started[-1].says("true\n")
+        self.assertIs(self.successResultOf(answer), True)
+
+    def test_nobody_waits_for_a_start(self) -> None:
+        """Where nobody waits for a process any more, by whatever way, none is thought of."""
+        answers = [self.ask() for _ in range(MOST_STARTS)]
+        for process in tuple(self.reactor.started[1:]):
+            process.ends(killed_by=6)
+        waiting = [self.ask(), self.ask()]
+        waiting[0].cancel()
+        self.failureResultOf(waiting[0], CancelledError)
+        self.reactor.started[0].says("true\n")
+        self.reactor.started[0].says("true\n")
+        self.assertIs(self.successResultOf(waiting[1]), True)
+        self.assertIs(self.successResultOf(answers[0]), True)
+        for answer in answers[1:]:
+            self.unanswered(answer)
+        gone = self.ask("gone", "203.0.113.1")
+        self.reactor.started[0].ends(killed_by=6)
+        last = self.ask("gone", "203.0.113.1")
+        last.cancel()
+        self.unanswered(gone)
+        self.failureResultOf(last, CancelledError)
+        self.all_quiet()
+        self.assertEqual(len(self.reactor.started), MOST_STARTS)
 
     def test_too_long(self) -> None:
         """A question without an end has one: its process is killed, and the next question gets another."""
@@ -293,9 +400,79 @@ class WorkerTests(SynchronousTestCase):
         self.reactor.started[0].says("true\n")
         self.assertIs(self.successResultOf(answer), True)
 
+    def test_who_is_asked_for(self) -> None:
+        """Who shows a certificate has the line of that, from wherever; others have that of their address."""
+        root = Authority("Root")
+        friend, other = (Identity.of(root.client(name).certificate) for name in ("friend", "other"))
+        one, two = IPv4Address("TCP", "192.0.2.1", 5), IPv4Address("TCP", "192.0.2.2", 6)
+        network = [IPv6Address("TCP", f"2001:db8::{at}", 5) for at in ("1", "ffff:1", "1:0:0:0:1")]
+        lines = (
+            (Peer(one, identity=friend), Peer(two, identity=friend)),
+            (Peer(one, identity=other),),
+            (Peer(one), Peer(one, "b.example")),
+            (Peer(two),),
+            (Peer(network[0]), Peer(network[1])),
+            (Peer(network[2]),),
+            (Peer(None), Peer(UNIXAddress(b"/x"))),
+        )
+        whose = [{rego._whose(peer) for peer in line} for line in lines]
+        self.assertEqual([len(each) for each in whose], [1] * len(lines))
+        self.assertEqual(len(set.union(*whose)), len(lines))
+
 
 class InputTests(SynchronousTestCase):
     """What a policy is told."""
+
+    def refusal(self, peer: Peer) -> str:
+        """Why a policy is not asked."""
+        policy = RegoPolicy("p.rego", b"", Bundle({}, {}), Query.of("data.mytls.allow"))
+        reactor = Processes()
+        refusal = self.successResultOf(ask([policy], peer, reactor))
+        self.assertEqual(reactor.started, [])
+        return str(refusal)
+
+    def is_asked(self, peer: Peer) -> bool:
+        """Whether a policy is."""
+        policy, reactor = RegoPolicy("p.rego", b"", Bundle({}, {}), Query.of("data.mytls.allow")), Processes()
+        self.assertNoResult(ask([policy], peer, reactor))
+        return len(reactor.started) == 1
+
+    def test_many_names(self) -> None:
+        """Who has very many names is not asked about; a hundred are not too many."""
+        for count, few in ((100, True), (101, False)):
+            names = x509.SubjectAlternativeName([x509.DNSName(f"a{number}.example") for number in range(count)])
+            certificate = Authority("Root")._sign(x509.Name([]), ec_key(), names)
+            peer = Peer(None, identity=Identity.of(certificate))
+            if few:
+                self.assertTrue(self.is_asked(peer))
+            else:
+                self.assertEqual(
+                    self.refusal(peer),
+                    "rego=p.rego has not answered: the certificate has 101 names of the kind dns, over 100",
+                )
+
+    def test_misread(self) -> None:
+        """Who has a character for which Rego's functions see others is not asked about; all others are."""
+        for character in ('"', "\\", "\0", "\x08", "\n", "\x1f", "\x7f"):
+            self.assertEqual(
+                self.refusal(Peer(None, f"admin{character}b")),
+                "rego=p.rego has not answered: server_name has a character that Rego would misread",
+            )
+            pair = Authority("Root").client("x")
+            named = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, f"{character}uild")])
+            peer = Peer(None, identity=Identity.of(Authority("Root")._sign(named, pair.key)))
+            self.assertIn("ou has a character", self.refusal(peer))
+        for text in ("a b", "a'b`", "{}[]", "caf\u00e9", "\u2028", "\U0001f600", "\x80"):
+            self.assertTrue(self.is_asked(Peer(None, text)), repr(text))
+
+    def test_misread_issuer(self) -> None:
+        """The name of a CA may have a comma, which RFC 4514 writes with a backslash; but no control character."""
+        for name, fine in (("Example, Inc.", True), ('The "Root"', True), ("Ro\bot", False)):
+            peer = Peer(None, identity=Identity.of(Authority(name).client("friend").certificate))
+            if fine:
+                self.assertTrue(self.is_asked(peer), name)
+            else:
+                self.assertIn("issuer has a character", self.refusal(peer))
 
     def test_certificate(self) -> None:
         """The words of rules, as lists of text."""
@@ -466,6 +643,21 @@ class RealWorkerTests(SynchronousTestCase):
                 self.answers(source, *inputs, data={"own": own}), [own == other for other in names], repr(own)
             )
 
+    def test_characters(self) -> None:
+        """Its functions see the characters of each text that a policy is asked about, those of other languages too."""
+        texts = ("plain", "caf\u00e9", "\u65e5\u672c", "a\U0001f600", "e\u0301", "\u2028x", "\x80x", "a/b'`{x}$%")
+        for text in texts:
+            source = (
+                "package mytls\nimport rego.v1\nallow if {\n"
+                f"count(input.cn[0]) == {len(text)}\n"
+                f"startswith(input.cn[0], data.first)\nendswith(input.cn[0], data.last)\n"
+                f"contains(input.cn[0], data.last)\nsplit(input.cn[0], data.last)[0] == data.rest\n"
+                'replace(input.cn[0], data.last, "") == data.rest\nsubstring(input.cn[0], 0, 1) == data.first\n'
+                'concat("", [data.rest, data.last]) == input.cn[0]\n}'
+            )
+            data = {"first": text[0], "last": text[-1], "rest": text[:-1]}
+            self.assertEqual(self.answers(source, {"cn": [text]}, data=data), [True], ascii(text))
+
     def test_fails(self) -> None:
         """A query that fails says so, and the next question is answered."""
         source = (
@@ -502,6 +694,23 @@ class RealWorkerTests(SynchronousTestCase):
         code = f"import runpy, resource; w = runpy.run_path({script!r}); w['confine'](1 << 28, 0); print({limits})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
         self.assertEqual((done.stdout, done.stderr), ("0 0 0\n", ""))
+
+    def test_first_to_go(self) -> None:
+        """Where the machine has no memory left, it is what Linux ends first."""
+        if sys.platform != "linux":
+            self.skipTest("it is Linux that does")
+        with subprocess.Popen(
+            command("serve"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            policy = {"modules": {"p.rego": "package mytls\nallow := true"}, "data": {}, "query": "data.mytls.allow"}
+            process.stdin.write(json.dumps(policy).encode() + b"\n{}\n")
+            process.stdin.flush()
+            self.assertEqual(process.stdout.readline(), b"true\n")
+            self.assertEqual(Path(f"/proc/{process.pid}/oom_score_adj").read_text(), "1000\n")
+            self.assertNotIn("mytls.allow", Path(f"/proc/{process.pid}/cmdline").read_text())
+            process.stdin.close()
 
 
 class Outcome:

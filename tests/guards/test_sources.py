@@ -6,8 +6,8 @@ from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, 
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.guards.sources import Sources
-from mytls.kinds import network
+from mytls.guards.sources import Proxies, Sources
+from mytls.kinds import UNIX, network
 
 
 def v4(host: str) -> IPv4Address:
@@ -39,17 +39,31 @@ class SourcesTests(SynchronousTestCase):
         outside = v4("9.255.255.255"), v4("11.0.0.0"), v4("192.0.2.8"), v6("2001:db9::"), v6("::10.0.0.1")
         self.assertNotIn(None, self.refused(sources, *outside))
 
+    def test_proxies(self) -> None:
+        """A proxy is in one of the networks, or on a UNIX socket; nobody is one where nothing is said."""
+        both = Proxies.of([network("10.0.0.0/8"), UNIX, network("2001:db8::/32")])
+        proxies = v4("10.0.0.1"), v6("2001:db8::1"), v6("::ffff:10.0.0.1"), UNIXAddress(b"/x"), UNIXAddress(None)
+        others = v4("192.0.2.1"), v6("::1"), v4("localhost"), HostnameAddress(b"10.0.0.1", 1), None
+        self.assertEqual([both.trusted(each) for each in (*proxies, *others)], [True] * 5 + [False] * 5)
+        self.assertEqual([Proxies().trusted(each) for each in (*proxies, *others)], [False] * 10)
+        self.assertEqual([Proxies.of([UNIX]).trusted(each) for each in proxies], [False] * 3 + [True] * 2)
+
+    def test_proxies_everywhere(self) -> None:
+        """A network of all addresses makes everybody a proxy."""
+        said = ("0.0.0.0/0", True), ("::/0", True), ("10.0.0.0/8", False)
+        self.assertEqual([Proxies((network(each),)).everywhere for each, _ in said], [each for _, each in said])
+
     def test_reason(self) -> None:
         """The log has the address."""
         self.assertEqual(
-            Sources((network("10.0.0.0/8"),)).refusal(v4("192.0.2.1")), "no network of from= has 192.0.2.1"
+            Sources((network("10.0.0.0/8"),)).refusal(v4("192.0.2.1")), "192.0.2.1 is in no network of from"
         )
 
     def test_mapped(self) -> None:
         """An IPv4 client of a socket for IPv6 and IPv4 is one of IPv4: in networks of IPv4, and in none of IPv6."""
         mapped = v6("::ffff:10.0.0.1")
         self.assertIsNone(Sources((network("10.0.0.0/8"),)).refusal(mapped))
-        self.assertEqual(Sources((network("::/0"),)).refusal(mapped), "no network of from= has 10.0.0.1")
+        self.assertEqual(Sources((network("::/0"),)).refusal(mapped), "10.0.0.1 is in no network of from")
 
     def test_families(self) -> None:
         """Everywhere of one family is nowhere of the other."""
@@ -64,4 +78,4 @@ class SourcesTests(SynchronousTestCase):
         """Who has no IP address comes from no network, however wide."""
         sources = Sources((network("0.0.0.0/0"), network("::/0")))
         none = None, UNIXAddress(b"/run/x"), HostnameAddress(b"localhost", 1), v4("localhost"), v4("")
-        self.assertEqual(set(self.refused(sources, *none)), {"from= names networks, and the client has no IP address"})
+        self.assertEqual(set(self.refused(sources, *none)), {"from names networks, and the client has no IP address"})

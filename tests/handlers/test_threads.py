@@ -20,6 +20,7 @@ class ThreadsTests(SynchronousTestCase):
     """Jobs, and the threads that run them."""
 
     def setUp(self) -> None:
+        self.begun: SimpleQueue[int] = SimpleQueue()
         self.done: SimpleQueue[int] = SimpleQueue()
         self.gates: list[threading.Event] = []
         self.addCleanup(self._join)
@@ -40,6 +41,7 @@ class ThreadsTests(SynchronousTestCase):
         self.gates.append(gate)
 
         def job() -> None:
+            self.begun.put(number)
             gate.wait(PATIENCE)
             self.done.put(number)
 
@@ -79,6 +81,68 @@ class ThreadsTests(SynchronousTestCase):
         self.assertEqual(self.results(3), [0, 2, 3])
         self._join()
         self.assertTrue(self.done.empty())
+
+    def begin(self, threads: Threads, *numbers: int) -> None:
+        """Start jobs that wait for their gates, and wait until they run."""
+        for number in numbers:
+            threads.start(number, self.held(number))
+        for _ in numbers:
+            self.begun.get(timeout=PATIENCE)
+
+    def test_given_up(self) -> None:
+        """A job that is given up does not count: who waits has its turn at once, and so on up to the second bound."""
+        threads = Threads(2, 4)
+        self.begin(threads, 0, 1)
+        for number in (2, 3, 4, 5):
+            threads.start(number, partial(self.done.put, number))
+        threads.give_up(0)
+        self.assertEqual(self.results(4), [2, 3, 4, 5])
+        threads.give_up(0)
+        threads.give_up(99)
+        self.assertEqual(threads.given_up, 1)
+
+    def test_given_up_all(self) -> None:
+        """Up to the second bound, and no further; when one returns whoever waits has its turn."""
+        threads = Threads(2, 4)
+        self.begin(threads, 0, 1)
+        threads.give_up(0)
+        threads.give_up(1)
+        self.begin(threads, 2, 3)
+        threads.give_up(2)
+        threads.give_up(3)
+        self.assertEqual((threads.given_up, len(self.alive())), (4, 4))
+        threads.start(4, partial(self.done.put, 4))
+        self.assertEqual(len(self.alive()), 4)
+        self.assertTrue(self.done.empty())
+        self.gates[2].set()
+        self.assertEqual(self.results(2), [2, 4])
+
+    def test_given_up_and_back(self) -> None:
+        """A job that returns after it was given up takes no other's place: no more than the bound run at once."""
+        threads = Threads(1, 3)
+        self.begin(threads, 0)
+        (first,) = self.alive()
+        threads.give_up(0)
+        self.begin(threads, 1)
+        threads.start(2, partial(self.done.put, 2))
+        self.gates[0].set()
+        self.assertEqual(self.results(1), [0])
+        first.join(PATIENCE)
+        self.assertEqual(len(self.alive()), 1)
+        self.assertTrue(self.done.empty(), "it ran beside another")
+        self.assertEqual(threads.given_up, 0)
+        self.gates[1].set()
+        self.assertEqual(self.results(2), [1, 2])
+
+    def test_given_up_without_threads(self) -> None:
+        """Where the system has no thread for those who wait, they have their turn when one returns."""
+        threads = Threads(1, 3)
+        self.begin(threads, 0)
+        threads.start(1, partial(self.done.put, 1))
+        with patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
+            threads.give_up(0)
+        self.gates[0].set()
+        self.assertEqual(self.results(2), [0, 1])
 
     def test_no_thread_stays(self) -> None:
         """When there is nothing to do there is no thread; a job that comes later gets one."""

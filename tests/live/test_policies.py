@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
+import socket
 import ssl
+import struct
 import sys
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import trustme
+from OpenSSL import SSL
 
-from tests.live.clients import asks_and_hears, connected, trusting
+from tests.live.clients import asks_and_hears, connected, secured, trusting
 from tests.live.conftest import Serve
-from tests.live.processes import Running, until
+from tests.live.processes import PATIENCE, Running, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 
@@ -40,7 +44,11 @@ async def waits(peer):
     return True
 
 def raises(peer):
-    return 1 // 0
+    raise LookupError(f"nobody knows {peer.cn[0]}\\n\\x1b[2Jclosed")
+
+def ponders(peer):
+    time.sleep(0.3)
+    return True
 """
 
 REGO = """package mytls
@@ -73,8 +81,9 @@ LISTENERS = (
     'rego = "policy.rego"',
     'rego = "bundle.tar.gz"\nrego-query = "data.site.entry"',
     'policy = "rules:allow"\nrego = "policy.rego"',
+    'policy = "rules:ponders"',
 )
-ALLOW, BLOCKS, WAITS, RAISES, IN_REGO, IN_BUNDLE, BOTH = range(len(LISTENERS))
+ALLOW, BLOCKS, WAITS, RAISES, IN_REGO, IN_BUNDLE, BOTH, PONDERS = range(len(LISTENERS))
 
 
 class Site:
@@ -135,15 +144,23 @@ class Site:
 
     def enters(self, listener: int, who: str, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bool:
         """Whether somebody is served there."""
-        context = trusting(self.folder / "ca.pem")
+        context = self.context(who)
         context.minimum_version = context.maximum_version = version
-        context.load_cert_chain(self.folder / f"{who}.pem")
-        port = int(self.running.addresses[listener].rpartition(":")[2])
         try:
-            with connected(port, context) as client:
+            with connected(self.port(listener), context) as client:
                 return asks_and_hears(client, b"hello")
         except (OSError, AssertionError):  # an alert, a reset or the end, as the client comes to see it
             return False
+
+    def context(self, who: str) -> ssl.SSLContext:
+        """A client's."""
+        context = trusting(self.folder / "ca.pem")
+        context.load_cert_chain(self.folder / f"{who}.pem")
+        return context
+
+    def port(self, listener: int) -> int:
+        """Where it listens."""
+        return int(self.running.addresses[listener].rpartition(":")[2])
 
     def workers(self) -> list[int]:
         """The processes of policies in Rego."""
@@ -188,29 +205,64 @@ def test_python_decides_by_the_certificate(site: Site) -> None:
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         assert site.enters(ALLOW, "friend", version)
         assert not site.enters(ALLOW, "other", version)
-    lines = site.running.wait_for(r"handshake-failed .* cause=policy .*policy=rules:allow says nobody knows .*", 2)
+    lines = site.running.wait_for(r"handshake-failed .* cause=policy .*policy=rules:allow says: nobody knows .*", 2)
     assert all("other" in line for line in lines)
 
 
 @pytest.mark.parametrize("listener", [BLOCKS, WAITS])
 def test_python_that_hangs(site: Site, listener: int) -> None:
     """A function that blocks, or a coroutine that waits for ever, refuses its client in time, and holds up nobody."""
-    before = len(site.running.wait_for("the policy has not answered in time", 0))
+    before = len(site.running.wait_for("the policy has not answered within", 0))
     with meanwhile(lambda: site.enters(listener, "slow")) as results:
         since = time.monotonic()
         while not results:
             assert site.enters(listener, "friend")
         assert time.monotonic() - since > 0.8
     assert results == [False]
-    site.running.wait_for("cause=policy .*the policy has not answered in time", before + 1)
+    site.running.wait_for("cause=policy .*the policy has not answered within", before + 1)
 
 
 def test_python_that_raises(site: Site) -> None:
     """What a function raises refuses that client, with a traceback for its author, and the service goes on."""
     assert not site.enters(RAISES, "friend")
-    site.running.wait_for("ZeroDivisionError")
-    site.running.wait_for("cause=policy .*policy=rules:raises raised ZeroDivisionError")
+    (line,) = site.running.wait_for(r"LookupError: nobody knows .*")
+    assert line.endswith(r"LookupError: nobody knows friend\x0a\x1b[2Jclosed")
+    site.running.wait_for(r"rules.py:\d+ in raises: raise LookupError")
+    site.running.wait_for("cause=policy .*policy=rules:raises raised LookupError")
     assert site.enters(ALLOW, "friend")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_who_hangs_up_is_noticed(site: Site, reset: bool) -> None:
+    """Who hangs up while a policy has not answered is gone then, and not when its time is over."""
+    lost = r"handshake-failed .* cause=(eof|reset) .*the connection was lost before the policy answered"
+    before = len(site.running.wait_for(lost, 0))
+    plain = socket.create_connection(("127.0.0.1", site.port(WAITS)), PATIENCE)
+    with secured(plain, site.context("slow")) as client:
+        time.sleep(0.2)
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line = site.running.wait_for(lost, before + 1)[-1]
+    assert float(re.findall(r"after (\d+\.\d+)s", line)[0]) < 0.9
+
+
+def test_request_without_more(site: Site) -> None:
+    """A client that says all it has to say, close_notify, and ends its direction, has its answer after the yes."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.use_certificate_chain_file(str(site.folder / "friend.pem"))
+    context.use_privatekey_file(str(site.folder / "friend.pem"))
+    with socket.create_connection(("127.0.0.1", site.port(PONDERS)), PATIENCE) as plain:
+        plain.settimeout(None)
+        client = SSL.Connection(context, plain)
+        client.set_tlsext_host_name(b"localhost")
+        client.set_connect_state()
+        client.do_handshake()
+        client.sendall(b"hello")
+        client.shutdown()
+        plain.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b"hello"
+        with pytest.raises(SSL.ZeroReturnError):
+            client.recv(100)
 
 
 def test_rego_decides(site: Site) -> None:
@@ -233,6 +285,17 @@ def test_rego_that_runs_for_ever(site: Site) -> None:
     site.running.wait_for("a question took too long, its process is killed")
     until(lambda: not seen <= set(site.workers()) and not site.zombies(), "a worker is gone")
     assert site.enters(IN_REGO, "friend")
+
+
+def test_rego_that_many_hold_up(site: Site) -> None:
+    """However many questions without an end somebody has, others are answered meanwhile."""
+    assert site.enters(IN_REGO, "friend")
+    with ExitStack() as stack:
+        slow = [stack.enter_context(meanwhile(lambda: site.enters(IN_REGO, "slow"))) for _ in range(6)]
+        time.sleep(0.3)
+        assert site.enters(IN_REGO, "friend")
+        assert slow == [[]] * 6, "they were over before"
+    assert slow == [[False]] * 6
 
 
 def test_rego_that_takes_memory(site: Site) -> None:
