@@ -154,6 +154,21 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
+#: How much of a value an error repeats.
+_REPEATED = 200
+
+
+def shortened(value: object) -> str:
+    """What a user has written, as an error repeats it: of a long text the beginning."""
+    text = str(value)
+    return text if len(text) <= _REPEATED else f"{text[:_REPEATED]}..."
+
+
+def quoted(written: str) -> str:
+    """The same in quotes."""
+    return repr(shortened(written))
+
+
 def visible(text: str | bytes, limit: int = 100) -> str:
     """
     Peer-sent text as it may stand in a log line: one line, printable ASCII, nothing that quotes could end.

@@ -6,7 +6,7 @@ import re
 
 import idna
 
-from mytls.errors import ConfigurationError
+from mytls.errors import ConfigurationError, quoted, shortened
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 
@@ -23,10 +23,12 @@ def host_name(written: str) -> str:
         try:
             name = idna.encode(name, uts46=True).decode("ascii")
         except idna.IDNAError as error:
-            raise ConfigurationError(f"{written!r} is no host name: {error}") from None
+            raise ConfigurationError(f"{quoted(written)} is no host name: {shortened(error)}") from None
     found = asked_name(name.encode("ascii"))
     if found is None or "*" in name:
-        raise ConfigurationError(f"{written!r} is no host name; expected one such as api.example or *.api.example")
+        raise ConfigurationError(
+            f"{quoted(written)} is no host name; expected one such as api.example or *.api.example"
+        )
     return wildcard + found
 
 

@@ -5,18 +5,22 @@ One attempt at a time. What reads and computes runs aside, in a thread, where it
 parts runs on the event loop. A timer compares contents, so it makes no difference how a file was replaced: renamed
 over, written in pieces, or behind a link as Kubernetes does it. An attempt that meets the middle of a change fails,
 says so once, and is made again as soon as the files read differently.
+
+What is loaded may be a user's module, which may do anything while it is imported: raise what would end a process, or
+hang. Neither is the end of reloading, and a thread that hangs does not keep the process when it is to end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredLock, fail, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mytls.errors import ConfigurationError
 from mytls.events import Observers, Reloaded, ReloadFailed
@@ -26,6 +30,10 @@ _log = Logger()
 
 #: Seconds after which all is loaded again though no file has changed: dates pass, and an operator should hear of it.
 DAY = 24 * 3600.0
+#: Seconds that a look at the files, or loading them, may take.
+LONGEST = 120.0
+#: How many threads may hang before no more are started.
+MOST_THREADS = 50
 
 Plan = TypeVar("Plan")
 #: Runs a function and its arguments where it holds up nobody.
@@ -33,8 +41,36 @@ Aside = Callable[..., "Deferred[Any]"]
 
 
 def in_a_thread(reactor: Any) -> Aside:
-    """Aside is in a thread of the reactor's pool."""
-    return lambda work, *about: deferToThreadPool(reactor, reactor.getThreadPool(), work, *about)
+    """Aside is in a thread of its own. The reactor's pool would wait for one that hangs when the process ends."""
+    return _Threads(reactor)
+
+
+class _Threads:
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._running = 0
+
+    def __call__(self, work: Callable[..., Any], *about: Any) -> Deferred[Any]:
+        if self._running >= MOST_THREADS:
+            return fail(ConfigurationError(f"{MOST_THREADS} earlier ones hang still: expected a restart"))
+        answered: Deferred[Any] = Deferred()
+        try:
+            Thread(target=self._work, args=(answered, work, about), name="mytls-reload", daemon=True).start()
+        except RuntimeError as error:
+            return fail(ConfigurationError(f"no thread could be started: {error}"))
+        self._running += 1
+        return answered
+
+    def _work(self, answered: Deferred[Any], work: Callable[..., Any], about: tuple[Any, ...]) -> None:
+        try:
+            answer = work(*about)
+        except BaseException:  # sys.exit of a user's module would end this thread alone, without an answer
+            answer = Failure()
+        self._reactor.callFromThread(self._done, answered, answer)
+
+    def _done(self, answered: Deferred[Any], answer: Any) -> None:
+        self._running -= 1
+        answered.callback(answer)  # of no effect where nobody waits any more
 
 
 class NotNow(ConfigurationError):
@@ -112,7 +148,10 @@ class Reloader(Generic[Plan]):
         if self._one_at_a_time.locked:
             return
         try:
-            changed = yield self._aside(self._files.changed)
+            changed = yield self._in_time("the files were not looked at", self._files.changed)
+        except ConfigurationError as error:
+            self._failed(error.lines, False)
+            return
         except Exception:  # a bug of ours must not end the timer
             _log.failure("looking at the files failed")
             return
@@ -126,10 +165,10 @@ class Reloader(Generic[Plan]):
         self._loaded_at = self._clock.seconds()
         self._not_now = False
         try:
-            plan = yield self._aside(self._build, files)
+            plan = yield self._in_time("it has not finished", self._build, files)
             if not self._running:
                 return False
-            changes = yield self._apply(plan)
+            changes = yield maybeDeferred(self._apply, plan).addErrback(_as_error)
         except ConfigurationError as error:
             self._not_now = isinstance(error, NotNow)
             self._failed(error.lines, asked)
@@ -146,7 +185,26 @@ class Reloader(Generic[Plan]):
             self._observers.tell(Reloaded(changes=tuple(changes), mended=mended))
         return True
 
+    def _in_time(self, trouble: str, work: Callable[..., Any], *about: Any) -> Deferred[Any]:
+        """Aside, but not for ever. @param trouble: what is said when the time is over"""
+
+        def too_late(_: Any, seconds: float) -> Any:
+            raise ConfigurationError(
+                f"{trouble} within {seconds:g} s: a module that is imported hangs, or a file system"
+            )
+
+        done = maybeDeferred(self._aside, work, *about).addTimeout(LONGEST, self._clock, too_late)
+        return done.addErrback(_as_error)
+
     def _failed(self, lines: tuple[str, ...], asked: bool) -> None:
         if asked or lines != self._told:
             self._observers.tell(ReloadFailed(lines=lines))
         self._told = lines
+
+
+def _as_error(failure: Failure) -> Failure:
+    """A failure that code which says C{except Exception} notices, as it is no end of the process."""
+    if failure.check(Exception) is not None:
+        return failure
+    _log.failure("a reload failed", failure)
+    return Failure(ConfigurationError(f"{type(failure.value).__name__}; the traceback is above"))

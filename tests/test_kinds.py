@@ -7,11 +7,15 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.errors import ConfigurationError
+from mytls.errors import ConfigurationError, shortened
 from mytls.kinds import (
+    ALLOWED,
+    AUTHORITIES,
     COUNT,
+    DENIED,
     DEPTH,
     DURATION,
+    IDENTITIES,
     NAME,
     NAMES,
     NETWORKS,
@@ -19,6 +23,9 @@ from mytls.kinds import (
     PATHS,
     PORT,
     PROTOCOLS,
+    PROXIES,
+    REVOCATIONS,
+    ROOTS,
     TEXT,
     WORDS,
     Kind,
@@ -41,7 +48,8 @@ class TextTests(SynchronousTestCase):
         """Assert that this is refused, by its own words."""
         with self.assertRaises(ConfigurationError, msg=written) as caught:
             parse(written)
-        self.assertTrue(str(caught.exception).startswith(repr(written).replace("\\\\", "\\")), str(caught.exception))
+        shown = repr(written if len(written) <= 200 else f"{written[:200]}...")
+        self.assertTrue(str(caught.exception).startswith(shown.replace("\\\\", "\\")), str(caught.exception))
 
     def test_durations(self) -> None:
         """A duration has a unit; `0` and `off` are none."""
@@ -54,7 +62,6 @@ class TextTests(SynchronousTestCase):
         """A number without a unit says nothing, and neither do signs, spaces, words and numbers without end."""
         for written in (
             "",
-            "10",
             "s",
             "-1s",
             "+1s",
@@ -69,6 +76,8 @@ class TextTests(SynchronousTestCase):
             "1" * 400 + "s",
         ):
             self.refused(duration, written)
+        with self.assertRaisesRegex(ConfigurationError, '^10 has no unit; expected for example "10s" or "5m"$'):
+            duration("10")
 
     def test_counts(self) -> None:
         """A count starts at one."""
@@ -141,6 +150,28 @@ class TextTests(SynchronousTestCase):
                 read(nothing)
         self.assertEqual(NETWORKS.of_text("10.0.0.0/8, ::1"), (network("10.0.0.0/8"), network("::1")))
 
+    def test_nothing_in_it(self) -> None:
+        """What keeps somebody out is not turned off by a list without anything in it, as of a variable never set."""
+        for kind in (AUTHORITIES, REVOCATIONS, ROOTS, IDENTITIES):
+            cases: list[tuple[Any, object]] = [(kind.of_toml, []), (kind.of_text, ""), (kind.of_text, " ,")]
+            for read, nothing in cases:
+                with self.assertRaisesRegex(ConfigurationError, "^there is no (file|rule) in it"):
+                    read(nothing)
+            self.assertEqual((kind.of_text("a,b"), kind.of_toml("a")), (("a", "b"), ("a",)))
+        for kind in (ALLOWED, DENIED):
+            with self.assertRaisesRegex(ConfigurationError, "^there is no rule in it"):
+                kind.of_text("")
+            self.assertEqual((kind.of_toml([]), kind.of_text("a,")), ((), ("a",)))
+
+    def test_long_values(self) -> None:
+        """An error repeats the beginning of a long value, and not the whole."""
+        self.assertEqual((shortened("x" * 200), shortened("x" * 201)), ("x" * 200, "x" * 200 + "..."))
+        for parse in (duration, count, port, protocol, network, choice("a").of_text, NETWORKS.of_text, NAME.of_text):
+            with self.assertRaises(ConfigurationError) as caught:
+                parse("x" * 5000)
+            self.assertIn("'" + "x" * 200 + "...' is ", str(caught.exception))
+            self.assertLess(len(str(caught.exception)), 330)
+
     def test_depths(self) -> None:
         """A depth starts at none."""
         self.assertEqual([DEPTH.of_text("0"), DEPTH.of_toml(0), DEPTH.of_toml(3)], [0, 0, 3])
@@ -189,7 +220,7 @@ class TomlTests(SynchronousTestCase):
         self.refused(DURATION, 1.5, 'a float where a duration such as "10s" is expected')
         self.refused(DURATION, True, 'a boolean where a duration such as "10s" is expected')
         self.refused(DURATION, False, 'a boolean where a duration such as "10s" is expected')
-        self.refused(DURATION, "10", "'10' is not a duration; expected for example 250ms, 10s, 5m, 1h, 0 or off")
+        self.refused(DURATION, "10", '10 has no unit; expected for example "10s" or "5m"')
 
     def test_counts(self) -> None:
         """A count is a number, and no string of one."""
@@ -239,6 +270,23 @@ class TomlTests(SynchronousTestCase):
         self.assertEqual(PROTOCOLS.of_toml(["h2", "http/1.1"]), ("h2", "http/1.1"))
         with self.assertRaisesRegex(ConfigurationError, "^'h2,http/1.1' is no application protocol"):
             PROTOCOLS.of_toml("h2,http/1.1")
+
+    def test_proxies(self) -> None:
+        """Who passes connections on stands in a table of the file, and as a list in a string."""
+        found = (network("10.0.0.0/8"), "unix", network("2001:db8::1"))
+        self.assertEqual(PROXIES.of_toml({"from": ["10.0.0.0/8", "unix", "2001:db8::1"]}), found)
+        self.assertEqual(PROXIES.of_text("10.0.0.0/8, unix,2001:db8::1"), found)
+        self.assertEqual(PROXIES.of_toml({"from": "unix"}), ("unix",))
+        table = 'a table such as { from = ["10.0.0.0/8", "unix"] } is expected'
+        self.refused(PROXIES, ["10.0.0.0/8"], f"an array where {table}")
+        self.refused(PROXIES, "10.0.0.0/8", f"a string where {table}")
+        self.refused(PROXIES, {"from": 10}, f"an integer where {table}")
+        self.refused(PROXIES, {"form": ["unix"]}, "'form' is not known here; did you mean 'from'?")
+        nobody = "there is nobody in from, so no header would ever be read; leave it out where there is no proxy"
+        self.refused(PROXIES, {}, nobody)
+        self.refused(PROXIES, {"from": []}, nobody)
+        with self.assertRaisesRegex(ConfigurationError, "^'10.0.0.1/8' is an address in a network; expected 10"):
+            PROXIES.of_toml({"from": ["unix", "10.0.0.1/8"]})
 
 
 class FileTests(SynchronousTestCase):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
+from queue import Queue
+from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError, ConfigurationErrors
 from mytls.events import Event, Observers, Reloaded, ReloadFailed
-from mytls.reload import NotNow, Reloader
+from mytls.reload import LONGEST, MOST_THREADS, NotNow, Reloader, in_a_thread
 
 
 class Disk:
@@ -212,6 +217,42 @@ class TimerTests(ReloaderTests):
         reloader.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_end_of_the_process(self) -> None:
+        """What a user's code raises to end the process ends an attempt, and neither the timer nor those who ask."""
+
+        def leave(kind: type[BaseException]) -> Any:
+            raise kind
+
+        reloader = self.reloader()
+        for kind in (SystemExit, KeyboardInterrupt, GeneratorExit):
+            self.events.clear()
+            line = f"{kind.__name__}; the traceback is above"
+            self.build = lambda files: leave(kind)  # noqa: B023  # it is used at once
+            self.disk.version += 1
+            self.clock.advance(10)
+            self.assertFalse(self.successResultOf(reloader.reload()))
+            self.build = lambda files: files.version
+            self.apply = lambda version: leave(kind)  # noqa: B023
+            self.assertFalse(self.successResultOf(reloader.reload()))
+            self.assertEqual(self.events, [ReloadFailed(lines=(line,))] * 3)
+            self.assertEqual(len(self.flushLoggedErrors(kind)), 3)
+            self.apply = self.serve
+            self.disk.version += 1
+            self.clock.advance(10)
+            self.assertEqual(self.served[-1], self.disk.version)
+
+    def test_look_hangs(self) -> None:
+        """A look that hangs is given up after a while, told once, and the next is made."""
+        self.aside = lambda *work: Deferred()
+        self.reloader()
+        self.clock.pump([10.0] + [LONGEST] * 4)
+        ((line,),) = [each.lines for each in self.events if isinstance(each, ReloadFailed)]
+        self.assertIn("the files were not looked at within 120 s", line)
+        self.aside = maybeDeferred
+        self.disk.version = 1
+        self.clock.pump([LONGEST, 10.0])
+        self.assertEqual(self.served, [1])
+
     def test_secrets_are_dropped(self) -> None:
         """What was read is not kept in memory, whether it was right or wrong."""
         read: list[Any] = []
@@ -290,6 +331,88 @@ class AskedTests(ReloaderTests):
         self.clock.pump([10.0] * 3)
         self.assertEqual(self.disk.looks, 0)
         waiting.callback(0)
+
+    def test_hangs(self) -> None:
+        """An attempt that hangs is given up after a while, and told; what it builds later is not served."""
+        hanging: list[Deferred[Any]] = []
+
+        def hang(*work: Any) -> Deferred[Any]:
+            hanging.append(Deferred())
+            return hanging[-1]
+
+        reloader = self.reloader(0)
+        self.aside = hang
+        asked, later = reloader.reload(), reloader.reload()
+        self.clock.advance(LONGEST - 1)
+        self.assertNoResult(asked)
+        self.aside = maybeDeferred
+        self.clock.advance(1)
+        self.assertFalse(self.successResultOf(asked))
+        self.assertTrue(self.successResultOf(later))
+        self.assertEqual(self.served, [0])
+        failed, reloaded = self.events
+        assert isinstance(failed, ReloadFailed)
+        self.assertIn("it has not finished within 120 s", failed.lines[0])
+        self.assertEqual(reloaded, Reloaded(changes=("version 0",), mended=True))
+        hanging[0].callback(7)
+        self.assertEqual((self.served, len(self.events)), ([0], 2))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ThreadTests(SynchronousTestCase):
+    """Where an attempt runs."""
+
+    def setUp(self) -> None:
+        self.calls: Queue[Any] = Queue()
+        reactor: Any = SimpleNamespace(callFromThread=lambda call, *about: self.calls.put(partial(call, *about)))
+        self.aside = in_a_thread(reactor)
+
+    def answered(self, deferred: Deferred[Any]) -> Any:
+        """The answer, once the thread has given it."""
+        self.calls.get(timeout=30)()
+        return self.successResultOf(deferred)
+
+    def test_answer(self) -> None:
+        """What a function gives for its arguments, from a thread that does not keep the process from its end."""
+        answer, thread = self.answered(self.aside(lambda *about: (about, threading.current_thread()), 1, 2))
+        self.assertEqual(answer, (1, 2))
+        self.assertIsNot(thread, threading.current_thread())
+        self.assertTrue(thread.daemon)
+
+    def test_raises(self) -> None:
+        """What it raises, whatever that is."""
+        for leave, kind in ((lambda: 1 // 0, ZeroDivisionError), (sys.exit, SystemExit)):
+            failed = self.aside(leave)
+            self.calls.get(timeout=30)()
+            self.failureResultOf(failed, kind)
+
+    def test_not_awaited(self) -> None:
+        """An answer that nobody waits for any more is of no effect."""
+        given_up = self.aside(lambda: 1)
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.calls.get(timeout=30)()
+
+    def test_many_hang(self) -> None:
+        """Each that hangs has a thread for ever, so they are bounded; one that ends makes place."""
+        free = threading.Event()
+        self.addCleanup(free.set)
+        hanging = [self.aside(free.wait) for _ in range(MOST_THREADS)]
+        self.failureResultOf(self.aside(lambda: 1), ConfigurationError)
+        free.set()
+        for _ in hanging:
+            self.calls.get(timeout=30)()
+        self.assertEqual(self.answered(self.aside(lambda: 1)), 1)
+
+    def test_no_thread(self) -> None:
+        """Where the system has no thread left, that is told."""
+
+        def start(thread: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(threading.Thread, "start", start)
+        failure = self.failureResultOf(self.aside(lambda: 1), ConfigurationError)
+        self.assertIn("can't start new thread", str(failure.value))
 
 
 class StopTests(ReloaderTests):

@@ -9,16 +9,20 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 import mytls.hosts
 import mytls.review
+from mytls.changes import shut_out
 from mytls.errors import Cause
 from mytls.events import Closed, Established, Event, HandshakeFailed, Observers, Reloaded
+from mytls.guards.sources import Sources
 from mytls.hosts import Host, Hosts
+from mytls.kinds import network
 from mytls.listener import TLSFactory
 from mytls.peer import Peer
+from mytls.review import Reviewed
 from mytls.running import TLSService
 from mytls.settings import Deadlines
 from mytls.tls.certificates import KeyPair
@@ -85,14 +89,14 @@ class CloseTests(ReviewTests):
     """They are closed, where that is said."""
 
     def test_rule_gone(self) -> None:
-        """Who has lost his rule hears a goodbye and is heard no more; the others notice nothing."""
+        """Who has lost his rule is cut off, without close_notify, and heard no more; the others notice nothing."""
         self.of_file(RULES + BOTH, more=CLOSE)
         ann, ben = self.client(self.ann), self.client(self.ben)
         told = self.reload(RULES + BEN, more=CLOSE)
         self.assertEqual(told[-1], "1 connection of a client who may not enter any more: closed")
         ann.client.send(b"too late")
         ann.pump()
-        self.assertTrue(ann.peer_finished)
+        self.assertEqual((ann.socket.fin_sent, ann.peer_finished), (True, False))
         self.assertEqual(bytes(ann.received), b"in")
         ann.fin()
         ((cause, detail),) = self.ends()
@@ -169,7 +173,7 @@ class CloseTests(ReviewTests):
         told = self.reload(A + '\nfrom = "10.0.0.0/8"', more=CLOSE)
         self.assertEqual(told[-1], "1 connection of a client who may not enter any more: closed")
         self.reactor.advance(6)
-        self.assertEqual(self.ends(), [(Cause.FROM, "no network of from= has 192.0.2.1")])
+        self.assertEqual(self.ends(), [(Cause.FROM, "192.0.2.1 is in no network of from")])
 
     def test_name_gone(self) -> None:
         """Who has asked for a name that nobody has any more."""
@@ -211,7 +215,7 @@ class CloseTests(ReviewTests):
         self.assertEqual(len(verified), 1)
         for link in links:
             link.pump()
-        self.assertTrue(all(link.peer_finished for link in links))
+        self.assertTrue(all(link.socket.fin_sent for link in links))
 
     def test_nothing_of_theirs_has_changed(self) -> None:
         """Where another host has changed nobody of this one is looked at."""
@@ -329,10 +333,10 @@ class PolicyTests(RunningTests):
         """A host that these decide about."""
         return Hosts(Host(self.maker, policies=policies))
 
-    def served(self, *policies: Asked) -> TLSFactory:
+    def served(self, *policies: Asked, patience: float = 5.0) -> TLSFactory:
         """A listener with it."""
         told = Observers([self.events.append])
-        return TLSFactory(self.hosts(*policies), self.handler, self.clock, Deadlines(), told)
+        return TLSFactory(self.hosts(*policies), self.handler, self.clock, Deadlines(policy=patience), told)
 
     def client(self, factory: TLSFactory) -> Link:
         """Somebody who has entered, or is waiting."""
@@ -351,10 +355,10 @@ class PolicyTests(RunningTests):
         factory.swap(self.hosts(Asked(True, "not you")))
         reviewed = factory.review(close=True)
         self.clock.advance(0)
-        self.assertEqual(self.successResultOf(reviewed), 1)
+        self.assertEqual(self.successResultOf(reviewed), Reviewed(1))
         self.clock.advance(6)
         ((cause, detail),) = [(each.cause, each.detail) for each in self.of(Closed)]
-        self.assertEqual((cause, detail), (Cause.POLICY, "policy=test says not you"))
+        self.assertEqual((cause, detail), (Cause.POLICY, "policy=test says: not you"))
 
     def test_the_same_policy(self) -> None:
         """One that has let them in already is not asked again, and neither is one that they have passed since."""
@@ -365,20 +369,70 @@ class PolicyTests(RunningTests):
             factory.swap(self.hosts(each))
             reviewed = factory.review(close=True)
             self.clock.advance(0)
-            self.assertEqual(self.successResultOf(reviewed), 0)
+            self.assertEqual(self.successResultOf(reviewed), Reviewed())
         self.assertEqual((len(policy.peers), len(other.peers)), (1, 1))
 
     def test_hangs(self) -> None:
-        """A policy that does not answer is a no after its deadline, and for all together after a while."""
+        """A policy that does not answer is a no after its deadline; whose turn does not come is left as he is."""
         factory = self.served()
         for _ in range(mytls.review._AT_ONCE * 7):
             self.client(factory)
         policy = Asked(*(Deferred() for _ in range(400)))
         factory.swap(self.hosts(policy))
-        reviewed = factory.review(close=False)
+        reviewed = factory.review(close=True)
         self.clock.pump([0.0, *[5.0] * 7])
         self.assertEqual(len(policy.peers), mytls.review._AT_ONCE * 6)  # in half a minute
-        self.assertEqual(self.successResultOf(reviewed), mytls.review._AT_ONCE * 7)
+        found = Reviewed(mytls.review._AT_ONCE * 6, undecided=mytls.review._AT_ONCE)
+        self.assertEqual(self.successResultOf(reviewed), found)
+        self.clock.advance(6)
+        self.assertEqual(len(self.of(Closed)), found.out)
+        policy.answers = [True] * found.undecided
+        reviewed = factory.review(close=True)
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(reviewed), Reviewed())
+        self.assertEqual(len(policy.answers), 0)
+
+    def test_out_of_time(self) -> None:
+        """A policy that was asked and had less than its time has not said no."""
+        for patience in (0.0, 40.0):
+            factory = self.served(patience=patience)
+            self.client(factory)
+            factory.swap(self.hosts(Asked(Deferred())))
+            reviewed = factory.review(close=True)
+            self.clock.pump([0.0, 29.0])
+            self.assertNoResult(reviewed)
+            self.clock.advance(1)
+            self.assertEqual(self.successResultOf(reviewed), Reviewed(undecided=1))
+            self.clock.advance(6)
+            self.assertEqual(self.of(Closed), [])
+
+    def test_told(self) -> None:
+        """Who was not decided about is not called one who may not enter."""
+        self.assertEqual(shut_out(Reviewed(), close=True), [])
+        self.assertEqual(
+            shut_out(Reviewed(2) + Reviewed(1, 5), close=True),
+            [
+                "3 connections of clients who may not enter any more: closed",
+                "5 connections of clients whom the policy had no time to decide about: left",
+            ],
+        )
+        self.assertEqual(
+            shut_out(Reviewed(undecided=1), close=False),
+            ["1 connection of a client whom the policy had no time to decide about: left"],
+        )
+
+    def test_bug(self) -> None:
+        """Where an answer cannot be judged, by a bug of ours, that is logged, and it is a no."""
+        factory = self.served()
+        self.client(factory)
+        self.patch(mytls.review, "ask", lambda *about: fail(ZeroDivisionError()))
+        factory.swap(self.hosts(Asked()))
+        reviewed = factory.review(close=True)
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(reviewed), Reviewed(1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(6)
+        self.assertEqual(len(self.of(Closed)), 1)
 
     def test_gone_meanwhile(self) -> None:
         """Who has gone before the answer comes is not counted."""
@@ -391,7 +445,7 @@ class PolicyTests(RunningTests):
         link.reset()
         answer.callback(False)
         self.clock.advance(0)
-        self.assertEqual(self.successResultOf(reviewed), 0)
+        self.assertEqual(self.successResultOf(reviewed), Reviewed())
 
     def test_waiting_at_the_reload(self) -> None:
         """Who was waiting for an answer is let in by the policy that is served by now, whatever the old one says."""
@@ -408,6 +462,59 @@ class PolicyTests(RunningTests):
             self.assertEqual(len(new.peers), 1)
             self.assertEqual(len(self.of(Established)), entered)
             self.assertEqual([each.cause for each in self.of(HandshakeFailed)], [Cause.POLICY] * (1 - entered))
+
+
+class PassedOnTests(RunningTests):
+    """Clients whose ciphertext is passed on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.raw, self.handler = RecorderFactory(), RecorderFactory()
+
+    def hosts(self, *sources: str, alpn: tuple[bytes, ...] = ()) -> Hosts:
+        """A host that is passed on, whose clients come from these networks; with C{alpn}, behind one for nobody."""
+        names = ("raw.example",)
+        maker, nowhere = connection_maker(tls_options()), Sources((network("198.51.100.0/24"),))
+        allowed = Sources(tuple(network(each) for each in sources))
+        raw = Host(None, self.raw, names=names, alpn=alpn, sources=allowed)
+        return Hosts.of([Host(maker, names=names, sources=nowhere), raw] if alpn else [raw], None)
+
+    def client(self, hosts: Hosts, alpn: tuple[bytes, ...] = ()) -> TLSFactory:
+        """Somebody whose ClientHello was passed on. @return: the listener"""
+        told = Observers([self.events.append])
+        factory = TLSFactory(hosts, self.handler, self.clock, Deadlines(), told)
+        link = Link(
+            factory=factory, handler=self.raw, server_name=b"raw.example", alpn=list(alpn) or None, clock=self.clock
+        )
+        self.assertRaises(SSL.WantReadError, link.client.do_handshake)
+        link.to_server(link.outgoing())
+        self.assertNotEqual(link.recorder.data, b"")
+        return factory
+
+    def reviewed(self, factory: TLSFactory, hosts: Hosts) -> Reviewed:
+        """What is found after a swap."""
+        factory.swap(hosts)
+        reviewed = factory.review(close=True)
+        self.clock.advance(0)
+        found = self.successResultOf(reviewed)
+        assert isinstance(found, Reviewed)
+        return found
+
+    def test_where_from(self) -> None:
+        """They are cut where nobody may connect from any more."""
+        factory = self.client(self.hosts())
+        self.assertEqual(self.reviewed(factory, self.hosts("192.0.2.0/24")), Reviewed())
+        self.assertEqual(self.reviewed(factory, self.hosts("10.0.0.0/8")), Reviewed(1))
+        self.clock.advance(6)
+        (closed,) = [each for each in self.events if isinstance(each, Closed)]
+        self.assertIs(closed.cause, Cause.FROM)
+
+    def test_by_protocol(self) -> None:
+        """Their host is that of the protocols that they have offered: they agree on one with somebody else."""
+        factory = self.client(self.hosts(alpn=(b"acme-tls/1",)), (b"acme-tls/1",))
+        self.assertEqual(self.reviewed(factory, self.hosts("192.0.2.0/24", alpn=(b"acme-tls/1",))), Reviewed())
+        self.assertEqual(self.reviewed(factory, self.hosts("10.0.0.0/8", alpn=(b"acme-tls/1",))), Reviewed(1))
 
 
 class HandshakeTests(ReviewTests):
@@ -447,7 +554,7 @@ class HandshakeTests(ReviewTests):
         self.reload(RULES + BOTH + '\nfrom = "10.0.0.0/8"')
         link.handshake()
         (failed,) = [each for each in self.events if isinstance(each, HandshakeFailed)]
-        self.assertEqual((failed.cause, failed.detail), (Cause.FROM, "no network of from= has 192.0.2.1"))
+        self.assertEqual((failed.cause, failed.detail), (Cause.FROM, "192.0.2.1 is in no network of from"))
 
     def test_still_allowed(self) -> None:
         """Who may enter by the new rules too does, and no later look finds him."""

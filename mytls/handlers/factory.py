@@ -23,7 +23,7 @@ def factory(reactor: Any, argument: str, settings: Settings) -> IProtocolFactory
         raise ConfigurationError(f"expected a factory or a protocol class, not {type(found).__name__}")
     try:
         made: Any = found()
-    except Exception as error:  # the user's code may raise anything
+    except BaseException as error:  # the user's code may raise anything, sys.exit too
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"calling it failed: {text}") from None
     if not IProtocolFactory.providedBy(made):

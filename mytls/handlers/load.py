@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import traceback
 from typing import Any
 
@@ -22,11 +23,39 @@ def load(argument: str, expected: str) -> Any:
         raise ConfigurationError(f"expected {expected}")
     found: Any = _import(module_name)
     for part in name.split("."):
-        if not hasattr(found, part):
-            public = [each for each in vars(found) if not each.startswith("_")] if hasattr(found, "__dict__") else []
-            raise ConfigurationError(f"module {module_name!r} has no {name!r}{nearest(part, public)}")
-        found = getattr(found, part)
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise ConfigurationError(f"module {module_name!r} has no {name!r}{nearest(part, _public(found))}") from None
+        except BaseException as error:  # an attribute may be made by the user's code
+            trouble = f"module {module_name!r}: {name!r} cannot be read: {_told(error)}"
+            raise ConfigurationError(trouble) from None
     return found
+
+
+def check_call(function: Any, *given: str) -> None:
+    """
+    Whether a call can be of any use, as far as the function tells: of one in C a signature may not be to be had, and
+    what a decorator passes on nobody knows.
+
+    @param given: what it will be given, in words
+    @raise ConfigurationError: it takes more or less, or it is a generator
+    """
+    try:
+        generates = _generates(function) or _generates(getattr(type(function), "__call__", None))  # noqa: B004  # what it is
+        signature = inspect.signature(function, follow_wrapped=False)
+    except Exception:  # ValueError where there is none; an object of the user's may raise anything
+        return
+    if generates:
+        raise ConfigurationError("it is a generator, and a call of it runs nothing; expected return in place of yield")
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise ConfigurationError(f"it cannot be called with {', '.join(given)} alone: {error}") from None
+
+
+def _generates(function: Any) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _import(module_name: str) -> Any:
@@ -35,10 +64,38 @@ def _import(module_name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise ConfigurationError(f"there is no module {error.name!r} in this folder or on the path") from None
-        raise ConfigurationError(f"module {module_name!r} cannot be imported: {error}") from None
-    except Exception as error:  # the user's module may raise anything
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = error.filename if isinstance(error, SyntaxError) else where.filename
-        line = error.lineno if isinstance(error, SyntaxError) else where.lineno
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigurationError(f"module {module_name!r} cannot be imported: {place}:{line}: {text}") from None
+        trouble = _text(error) or type(error).__name__
+    except (
+        BaseException
+    ) as error:  # the user's module may raise anything, and sys.exit would end a reload without a word
+        trouble = _told(error)
+    raise ConfigurationError(f"module {module_name!r} cannot be imported: {trouble}")
+
+
+def _public(found: Any) -> list[str]:
+    """The names that somebody may have meant."""
+    try:
+        return [each for each in vars(found) if not each.startswith("_")]
+    except Exception:  # it has none, or hides them
+        return []
+
+
+def _told(error: BaseException) -> str:
+    """Where it was raised, and what it says, in one line."""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{error.filename}:{error.lineno}: "
+    else:
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if _of_the_user(each.filename)]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    return place + " ".join(f"{type(error).__name__}: {_text(error)}".split()).removesuffix(":")
+
+
+def _of_the_user(file: str) -> bool:
+    return file not in (__file__, importlib.__file__) and not file.startswith("<frozen ")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # the user's too
+        return ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import AsyncIterator, Iterator
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from mytls import handlers
 from mytls.errors import ConfigurationError
 from mytls.handlers import BUILT_IN, handler_from_string
 from mytls.handlers.builtin import Discard, Echo
+from mytls.handlers.load import check_call
 from mytls.interfaces import IHandlerParser
 from tests.files import folder
 from tests.memory import Link
@@ -233,6 +237,38 @@ class LoadTests(HandlerTests):
         ):
             self.made("call:syntax:run")
 
+    def test_module_ends_the_process(self) -> None:
+        """A module that would end the process is told like any other that raises."""
+        for name, text, told in (
+            ("leaves", "import sys\nsys.exit(3)\n", ":2: SystemExit: 3"),
+            ("interrupts", "raise KeyboardInterrupt\n", ":1: KeyboardInterrupt"),
+            ("closes", "raise GeneratorExit('x')\n", ":1: GeneratorExit: x"),
+        ):
+            self.write(f"{name}.py", text)
+            self.refused(f"call:{name}:run", f"module {name!r} cannot be imported: DIR/{name}.py{told}")
+
+    def test_module_raises_what_has_no_text(self) -> None:
+        """Neither an error that cannot be shown nor one that says nothing is a traceback."""
+        self.write("mute.py", "class E(Exception):\n    def __str__(self): 1 / 0\nraise E\n")
+        self.refused("call:mute:run", "module 'mute' cannot be imported: DIR/mute.py:3: E")
+        self.write("needs.py", "raise ModuleNotFoundError\n")
+        self.refused("call:needs:run", "module 'needs' cannot be imported: ModuleNotFoundError")
+        self.write("zero.py", "x = 1\0\n")
+        with self.assertRaisesRegex(ConfigurationError, "'zero' cannot be imported: [^\\n]*null bytes$"):
+            self.made("call:zero:run")
+
+    def test_name_that_cannot_be_read(self) -> None:
+        """An attribute may be code, which may raise anything."""
+        self.write(
+            "lazy.py",
+            "class P:\n    @property\n    def p(self): raise ValueError('no\\np')\np = P()\n"
+            "def __getattr__(name):\n    if name == 'leave': raise SystemExit\n    raise AttributeError(name)\n",
+        )
+        self.refused("call:lazy:p.p", "module 'lazy': 'p.p' cannot be read: DIR/lazy.py:3: ValueError: no p")
+        self.refused("call:lazy:leave", "module 'lazy': 'leave' cannot be read: DIR/lazy.py:6: SystemExit")
+        self.refused("call:lazy:q", "module 'lazy' has no 'q'; expected one of: P, p")
+        self.refused("call:lazy:p.", "module 'lazy' has no 'p.'")
+
     def test_no_name(self) -> None:
         """A name that is not there is told with the nearest one that is."""
         self.refused("factory:app:Chatt", "module 'app' has no 'Chatt'; did you mean 'Chat'?")
@@ -243,6 +279,72 @@ class LoadTests(HandlerTests):
         """`call:` and `serve:` call something."""
         self.refused("call:app:number", "expected a function, not int")
         self.refused("serve:app:number", "expected a function, not int")
+
+
+class CallTests(SynchronousTestCase):
+    """Whether a function can be called with what it will be given."""
+
+    def trouble(self, function: Any, *given: str) -> str | None:
+        """What is wrong with it."""
+        try:
+            check_call(function, *given)
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
+    def test_fits(self) -> None:
+        """What takes it, and what may take it for all that anybody knows."""
+
+        def two(peer: object, more: int = 2) -> None:
+            """One is enough."""
+
+        @wraps(two)
+        def passes_on(*given: object) -> None:
+            """Says that it is another."""
+
+        class Unknown:
+            """Answers no question."""
+
+            def __getattr__(self, name: str) -> Any:
+                raise RuntimeError(name)
+
+            def __call__(self, peer: object) -> None:
+                """As it should be."""
+
+        fitting: list[Any] = [two, passes_on, lambda peer: True, lambda *given: True, [].append, iter, Unknown()]
+        for function in fitting:
+            self.assertIsNone(self.trouble(function, "peer"), function)
+
+    def test_does_not_fit(self) -> None:
+        """Too few, too many, or others."""
+        line = "it cannot be called with peer alone: "
+        self.assertEqual(self.trouble(os.getcwd, "peer"), f"{line}too many positional arguments")
+        self.assertEqual(self.trouble(lambda: True, "peer"), f"{line}too many positional arguments")
+        self.assertEqual(self.trouble(lambda a, b: a, "peer"), f"{line}missing a required argument: 'b'")
+        self.assertEqual(
+            self.trouble(lambda a: a, "a", "b"), "it cannot be called with a, b alone: too many positional arguments"
+        )
+
+    def test_generators(self) -> None:
+        """A generator is never run."""
+
+        def some(peer: object) -> Iterator[bool]:
+            yield True
+
+        async def later(peer: object) -> AsyncIterator[bool]:
+            yield True
+
+        class Called:
+            """One too."""
+
+            def __call__(self, peer: object) -> Iterator[bool]:
+                yield True
+
+        for function in (some, later, Called(), partial(some)):
+            self.assertEqual(
+                self.trouble(function, "peer"),
+                "it is a generator, and a call of it runs nothing; expected return in place of yield",
+            )
 
 
 class UnknownTests(HandlerTests):
@@ -260,7 +362,7 @@ class UnknownTests(HandlerTests):
     def test_far(self) -> None:
         """Or all."""
         self.refused(
-            "", "there is no handler ''; expected one of: echo, discard, call, serve, factory, proxy, passthrough"
+            "", "there is no handler ''; expected one of: echo, discard, call, serve, factory, proxy, passthrough, exec"
         )
 
     def test_expected(self) -> None:

@@ -68,8 +68,8 @@ def test_at_accept(certificates: Certificates, serve: Serve) -> None:
         assert enters(running, certificates, HERE)
         assert not enters(running, certificates, THERE)
         assert closes_at_once(running.port, THERE)
-        (first, _) = running.wait_for(r"refused 127.0.0.2:\d+ at 127.0.0.1:\d+: from [ -~]*", 2)
-        assert first.endswith(": from no network of from= has 127.0.0.2")
+        (first, _) = running.wait_for(r"refused 127.0.0.2:\d+ at 127.0.0.1:\d+ cause=from: [ -~]*", 2)
+        assert first.endswith(" cause=from: 127.0.0.2 is in no network of from")
         assert "Traceback" not in running.log
 
 
@@ -80,7 +80,7 @@ def test_without_tls(serve: Serve, tmp_path: Path) -> None:
         with dialled(running.port, HERE) as plain:
             assert asks_and_hears(plain, b"hello")
         assert closes_at_once(running.port, THERE)
-        running.wait_for(r"refused 127.0.0.2:\d+ at 127.0.0.1:\d+: from ")
+        running.wait_for(r"refused 127.0.0.2:\d+ at 127.0.0.1:\d+ cause=from: ")
 
 
 def test_of_a_host(certificates: Certificates, serve: Serve, tmp_path: Path) -> None:
@@ -114,7 +114,8 @@ def test_reloaded(certificates: Certificates, serve: Serve, tmp_path: Path) -> N
                 running.process.send_signal(signal.SIGHUP)
                 (line,) = running.wait_for("reloaded: [ -~]*")
                 assert line.endswith("; 1 connection of a client who may not enter any more: closed")
-                assert here.recv(1) == b""
+                with pytest.raises(ssl.SSLEOFError):  # no close_notify: it may be half an answer
+                    here.recv(1)
                 assert asks_and_hears(there, b"still in")
         running.wait_for(r"closed 127.0.0.1:\d+ .* cause=from ")
         half.socket.sendall(half.hello[-1:])
