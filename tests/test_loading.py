@@ -10,23 +10,34 @@ from typing import Any
 
 import attrs
 import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+import mytls.loading
 from mytls.changes import changes
 from mytls.errors import ConfigurationError, TLSFailure
 from mytls.events import Observers
 from mytls.guards import rego
+from mytls.guards.sources import Proxies
 from mytls.handlers.builtin import EchoFactory
 from mytls.hosts import Host
+from mytls.kinds import network
 from mytls.listener import TLSFactory
 from mytls.loading import Loaded, Loading, contexts, load
+from mytls.peer import Identity
 from mytls.settings import Deadlines, HostSettings, ListenerSettings
+from mytls.tls.certificates import KeyPair
 from mytls.tls.files import Files
 from mytls.tls.hello import ClientHello
+from mytls.tls.svids import Issued
 from tests.files import folder
 from tests.memory import Link, client_context
+from tests.tls.authority import DAY, Authority
+from tests.tls.clients import VERSIONS, Visit, client
+from tests.tls.trust_domains import issued, svid, telling
 
 
 class LoadingTests(SynchronousTestCase):
@@ -177,9 +188,25 @@ class WhoAnswersTests(LoadingTests):
         error = self.assertRaises(ConfigurationError, self.load, base=of_folder, directory=self.path("empty"))
         self.assertEqual([line.partition(":")[0] for line in error.lines], ["client-ca=no-ca.pem", "groups=non"])
 
+    def test_proxies(self) -> None:
+        """Who is in front of the listener is so for all its hosts."""
+        hosts = self.host("a.pem", "a.example"), self.host("b.pem", "b.example")
+        self.assertEqual(
+            self.load(*hosts, proxy_protocol=(network("10.0.0.0/8"), "unix")).hosts.proxies,
+            Proxies((network("10.0.0.0/8"),), unix=True),
+        )
+        self.assertEqual(self.load(*hosts).hosts.proxies, Proxies())
+
 
 class WarningTests(LoadingTests):
     """What an operator should know."""
+
+    def test_proxies_everywhere(self) -> None:
+        """Where everybody is believed, nobody's address means anything."""
+        host, wrote = self.host("a.pem", "a.example"), {"proxy-protocol": "m.toml:3: proxy-protocol"}
+        found = self.load(host, proxy_protocol=(network("0.0.0.0/0"),), wrote=wrote).warnings
+        self.assertEqual(found, ("m.toml:3: proxy-protocol: whoever connects may say that it is somebody else",))
+        self.assertEqual(self.load(host, proxy_protocol=(network("10.0.0.0/8"),)).warnings, ())
 
     def test_old_profile(self) -> None:
         """TLS 1.0 is for those who cannot do without."""
@@ -460,3 +487,169 @@ class PolicyTests(LoadingTests):
             self.assertEqual((len(host.access.allow), len(host.access.deny)), (1, 1))
             self.assertEqual(self.load(self.host("a.pem", "a.example", **said, **policy)).warnings, ())
         self.assertIn("nobody enters", str(self.load(self.host("a.pem", "a.example", **said)).warnings))
+
+
+class IssuedTests(LoadingTests):
+    """`spiffe`: what a Workload API issues, in the place of files."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.home, self.partner = Authority("Home"), Authority("Partner")
+        self.answer = self.answered()
+
+    def answered(self, pair: KeyPair | None = None, **domains: Authority) -> Issued:
+        """The agent at unix:/agent issues this from now on, and no other agent is there."""
+        made = issued(pair or svid(self.home), **{"example": self.home, **domains})
+        self.workloads = telling(agent=made)
+        self.patch(mytls.loading, "Workload", self.workloads)
+        return made
+
+    def issued_host(self, *names: str, **said: Any) -> HostSettings:
+        """A host whose certificate is issued."""
+        return HostSettings(names=names, **{"spiffe": "unix:/agent", **said})
+
+    def enters(self, loaded: Loaded, pair: KeyPair) -> bool:
+        """Whether this client meets a handler."""
+        (found,) = {Visit(loaded.hosts, client(pair, version), server_name=b"a.example").enters for version in VERSIONS}
+        return found
+
+    def test_served(self) -> None:
+        """The certificate and its key are those that are issued; clients are asked for none."""
+        loaded = self.load(base=self.issued_host())
+        (host,) = loaded.hosts.all
+        self.assertEqual((host.pairs, loaded.workloads), ((self.answer.pair,), tuple(self.workloads.made)))
+        visit = Visit(loaded.hosts, client(None))
+        self.assertEqual(visit.client.get_peer_certificate(as_cryptography=True), self.answer.pair.certificate)
+        self.assertTrue(visit.enters)
+
+    def test_clients(self) -> None:
+        """Who has an SVID enters as the rules say, each domain by its own CA."""
+        self.answered(partner=self.partner)
+        rules = ("uri=spiffe://example.org/**", "uri=spiffe://partner.org/db")
+        loaded = self.load(base=self.issued_host(client_auth="required", allow=rules))
+        for by, uri, enters in (
+            (self.home, "spiffe://example.org/web", True),
+            (self.partner, "spiffe://partner.org/db", True),
+            (self.partner, "spiffe://partner.org/web", False),
+            (self.partner, "spiffe://example.org/web", False),
+            (Authority("Home"), "spiffe://example.org/web", False),
+        ):
+            self.assertIs(self.enters(loaded, svid(by, uri)), enters, (by.name, uri))
+
+    def test_pins(self) -> None:
+        """Pins are rules beside the CAs here, and do not stand alone."""
+        known, made = svid(self.home), svid(Authority("Nobody"))
+        rules = tuple(f"spki=sha256:{Identity.of(each.certificate).pin('sha256')}" for each in (known, made))
+        loaded = self.load(base=self.issued_host(client_auth="required", allow=rules))
+        self.assertEqual((self.enters(loaded, known), self.enters(loaded, made)), (True, False))
+
+    def test_files_of_clients(self) -> None:
+        """With client-ca those of its files enter, and no others."""
+        ca = Authority("Clients")
+        Path(self.path("clients.pem")).write_bytes(ca.certificate.public_bytes(Encoding.PEM))
+        said = {"client_auth": "required", "client_ca": (self.path("clients.pem"),), "allow": ("all",)}
+        loaded = self.load(base=self.issued_host(**said))
+        self.assertEqual((self.enters(loaded, ca.client()), self.enters(loaded, svid(self.home))), (True, False))
+
+    def test_one_question(self) -> None:
+        """Hosts with the same agent ask once, and have the same."""
+        loaded = self.load(self.issued_host("a.example"), self.issued_host("b.example"))
+        self.assertEqual([each.asked for each in self.workloads.made], [1])
+        self.assertEqual(len(loaded.workloads), 1)
+
+    def test_kept(self) -> None:
+        """A reload goes on with whom it has; where nothing is new the context stays, and with it the sessions."""
+        said = {"client_auth": "required", "allow": ("all",)}
+        before = self.load(base=self.issued_host(**said))
+        after = self.load(base=self.issued_host(**said), made=contexts(before))
+        self.assertEqual(contexts(before), contexts(after))
+        self.assertEqual(after.workloads, before.workloads)
+
+    def test_rotated(self) -> None:
+        """A new SVID makes a new context, and so do other CAs or domains, where clients are verified with them."""
+        answers = self.workloads.answers
+        both = {"example.org": (self.home.certificate, self.partner.certificate)}
+        for client_auth, by_authorities in (("required", 4), ("off", 0)):
+            allow = ("all",) if client_auth == "required" else ()
+            base = self.issued_host(client_auth=client_auth, allow=allow)
+            made: dict[int, Any] = {}
+            pair = self.answer.pair
+            for each in (
+                self.answer,
+                issued(pair, example=self.home, partner=self.partner),
+                issued(pair, example=self.partner, partner=self.home),
+                Issued((pair,), both),
+                issued(pair, example=Authority("Home")),
+                issued(svid(self.home), example=self.home),
+            ):
+                answers["unix:/agent"] = each
+                (host,) = self.load(base=base).hosts.all
+                made[len(made)] = host.digest
+            self.assertEqual(len({*made.values()}), 2 + by_authorities)
+
+    def test_change(self) -> None:
+        """The log says which serial has come for which."""
+        before = self.load(base=self.issued_host())
+        self.workloads.answers["unix:/agent"] = new = issued(svid(self.home), example=self.home)
+        (change,) = changes("1:443", before.hosts, self.load(base=self.issued_host()).hosts)
+        serials = [f"serial {each.pair.certificate.serial_number:X}" for each in (self.answer, new)]
+        self.assertTrue(change.startswith(f"any name: {serials[0]} -> {serials[1]} until "), change)
+
+    def test_not_there(self) -> None:
+        """An agent that is not there is one line for each host, which names the key; nobody waits for it twice."""
+        trouble = "no such socket; waited 10 seconds"
+        hosts = [
+            self.issued_host(name, spiffe="unix:/no", client_auth="required", wrote={"spiffe": f"m:{line}: spiffe"})
+            for line, name in enumerate(("a.example", "b.example"))
+        ]
+        error = self.assertRaises(ConfigurationError, self.load, *hosts)
+        self.assertEqual(error.lines, tuple(f"m:{line}: spiffe=unix:/no: {trouble}" for line in (0, 1)))
+        self.assertEqual([each.asked for each in self.workloads.made], [1])
+
+    def test_environment(self) -> None:
+        """The address may be in an environment variable, as others have it; one that is not there is an error."""
+        self.patch(os, "environ", {"SPIFFE_ENDPOINT_SOCKET": "unix:/agent"})
+        loaded = self.load(base=self.issued_host(spiffe="env:SPIFFE_ENDPOINT_SOCKET"))
+        self.assertEqual([each.address for each in loaded.workloads], ["unix:/agent"])
+        self.refused(
+            "spiffe=env:OTHER: there is no such environment variable", base=self.issued_host(spiffe="env:OTHER")
+        )
+
+    def test_no_name(self) -> None:
+        """Hosts that are told apart need names, and an SVID has none."""
+        self.refused("names=: the certificate has no name to choose the host by; say names", self.issued_host())
+
+    def test_rules_run_together(self) -> None:
+        """Two rules in one text are one rule, which matches nobody: as a denial it would let everybody in."""
+        said: dict[str, Any] = {"client_auth": "required", "client_ca": (self.path("ca.pem"),)}
+        rules = ("issuer=CN=Mytls,O=Mytls", "o=Smith, Jones", "cn=a,b=c", "dns=a.example")
+        self.assertEqual(self.load(self.host("a.pem", allow=rules, **said)).warnings, ())
+        loaded = self.load(
+            self.host("a.pem", allow=("cn=x , dns=y,ip=z", "all"), deny=("cn=x,cn=" + "y" * 300,), **said)
+        )
+        self.assertEqual(
+            loaded.warnings,
+            (
+                'allow=cn=x , dns=y,ip=z is one rule; for several write ["cn=x", "dns=y", "ip=z"]',
+                f'deny=cn=x,cn={"y" * 192}... is one rule; for two write ["cn=x", "cn={"y" * 188}...]',
+            ),
+        )
+
+    def test_warnings(self) -> None:
+        """That an SVID lives for an hour and has no host's name is no cause to warn; that it has expired is."""
+        hour = DAY / 24
+        self.answered(svid(self.home, until=hour))
+        loaded = self.load(self.issued_host("a.example"))
+        self.assertEqual(loaded.warnings, ())
+        self.answered(svid(self.home, until=-hour))
+        (warning,) = self.load(self.issued_host("a.example")).warnings
+        self.assertRegex(warning, "^spiffe=unix:/agent: the certificate expired on ")
+        self.answered()
+        (warning,) = self.load(base=self.issued_host(client_auth="required")).warnings
+        self.assertIn("nobody enters; allow=all", warning)
+
+    def test_curve(self) -> None:
+        """What TLS does not have is told of the key that it comes from."""
+        pair = svid(self.home)
+        self.answered(attrs.evolve(pair, key=ec.generate_private_key(ec.SECP256K1())))
+        self.refused("spiffe=unix:/agent: its key is on a curve that TLS does not have", base=self.issued_host())

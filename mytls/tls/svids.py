@@ -7,6 +7,7 @@ X.509-SVIDs, their keys and the CAs of trust domains, as one answer of a SPIFFE 
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from base64 import b64decode, b64encode
@@ -18,8 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 
-from mytls.errors import ConfigurationError, visible
+from mytls.errors import ConfigurationError, one_line, visible
 from mytls.peer import Identity
+from mytls.tls import advice
 from mytls.tls.certificates import KeyPair
 from mytls.tls.chains import is_authority, key_of, spki
 from mytls.tls.contents import PrivateKey, certificates_in, shown
@@ -93,6 +95,16 @@ class Issued:
         for name, bundle in self.bundles.items():
             together.update(repr((name, [each.public_bytes(Encoding.DER) for each in bundle])).encode("ascii"))
         return together.digest()
+
+    def warnings(self, now: datetime.datetime) -> tuple[str, ...]:
+        """
+        What an operator should know of the default X.509-SVID, a sentence each. It lives for an hour or so, and its
+        name is none that a client asks for.
+        """
+        certificate = self.pair.certificate
+        in_time = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+        dates = () if in_time else advice.of_dates(certificate, now)
+        return tuple(map(one_line, (*dates, *advice.of_purpose(certificate), *advice.of_strength(certificate))))
 
     def refusal(self, identity: Identity, anchor: x509.Certificate) -> str | None:
         """

@@ -4,7 +4,7 @@ What a SPIFFE Workload API has issued to this process: the newest of it, in memo
     workload = Workload("unix:/run/spire/agent.sock")
     issued = workload.fetch()            # before the reactor runs; waits, but not for ever
     workload.follow(changed, troubled)   # once it runs: rotations are heard of in a thread
-    workload.stop()
+    workload.stop()                      # and may be followed again
 
 The package `spiffe` speaks with the agent, over gRPC, which lives in threads of its own. A process that has used it and
 forks, as twistd does to become a daemon, has a child in which gRPC hangs now and then, even where each connection was
@@ -16,14 +16,18 @@ of the library do nothing but hand it their answers. An answer is complete and t
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
+from mytls.errors import one_line
 from mytls.tls.agent import (
     FIRST_WAIT,
     PAUSES,
@@ -72,11 +76,16 @@ class Workload:
         self._pauses = pauses
         self._newest: Issued | None = None
         self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._stopped = threading.Event()  # of the last following
         self._answers: SimpleQueue[X509Context | Exception | None] = SimpleQueue()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.address}>"
+
+    @property
+    def digest(self) -> bytes:
+        """The same for those of one address."""
+        return hashlib.sha256(b"spiffe " + self.address.encode("utf-8", "surrogateescape")).digest()
 
     @property
     def newest(self) -> Issued | None:
@@ -102,9 +111,10 @@ class Workload:
         @param changed: there is another L{newest}
         @param troubled: it cannot be asked, in a line; once for each trouble, and what was newest stays
         """
-        if self._thread is None and not self._stopped.is_set():
+        if self._thread is None:
+            self._stopped = threading.Event()
             self._thread = threading.Thread(
-                target=self._follow, args=(changed, troubled), name="mytls-workload", daemon=True
+                target=self._follow, args=(self._stopped, changed, troubled), name="mytls-workload", daemon=True
             )
             self._thread.start()
 
@@ -116,12 +126,14 @@ class Workload:
         if thread is not None and thread is not threading.current_thread():
             thread.join(_FAREWELL)
 
-    def _follow(self, changed: Callable[[], object], troubled: Callable[[str], object]) -> None:
+    def _follow(
+        self, stopped: threading.Event, changed: Callable[[], object], troubled: Callable[[str], object]
+    ) -> None:
         """What the thread does."""
         told, pauses = "", growing(self._pauses)
-        while not self._stopped.is_set():
+        while not stopped.is_set():
             try:
-                with closing(self._stream()) as answers:
+                with closing(self._stream(stopped)) as answers:
                     for issued in answers:
                         told, pauses = "", growing(self._pauses)
                         self._take(issued, changed)
@@ -131,16 +143,16 @@ class Workload:
                     troubled(told)
             except Exception:  # a bug of ours must not end it: the certificate would run out
                 _log.failure("following {address} failed", address=self.address)
-            self._stopped.wait(next(pauses))
+            stopped.wait(next(pauses))
 
-    def _stream(self) -> Generator[Issued]:
+    def _stream(self, stopped: threading.Event) -> Generator[Issued]:
         """
         What comes over one connection, until we are stopped.
 
         @raise Unanswered: it has ended, or an answer is broken
         """
         answers = self._answers = SimpleQueue()
-        if self._stopped.is_set():  # and nobody has told this queue
+        if stopped.is_set():  # and nobody has told this queue
             return
         with connected(self._path) as client:
             # The library's own attempts would tell nobody of a trouble, and end for good at the first broken answer.
@@ -160,3 +172,29 @@ class Workload:
         self._newest = issued
         if known is None or known.digest != issued.digest:
             changed()
+
+
+class Following:
+    """Whom a service hears of rotations from, while it runs."""
+
+    def __init__(self, reactor: IReactorFromThreads, rotated: Callable[[], object]) -> None:
+        """@param rotated: called on the event loop where one of them has issued something new"""
+        self._reactor = reactor
+        self._rotated = rotated
+        self._followed: Sequence[Workload] = ()
+
+    def only(self, *wanted: Workload) -> None:
+        """Hear from these from now on, and from no others."""
+        for each in self._followed:
+            if each not in wanted:
+                each.stop()
+        self._followed = wanted
+        for each in wanted:
+            each.follow(self._changed, partial(self._troubled, each.address))
+
+    def _changed(self) -> None:
+        self._reactor.callFromThread(self._rotated)
+
+    def _troubled(self, address: str, line: str) -> None:
+        told = f"spiffe={one_line(address)}: {line}; what it has issued before is served on"
+        self._reactor.callFromThread(_log.warn, "{line}", line=told)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest import skipIf
 
@@ -28,8 +29,9 @@ from mytls.tls import agent
 from mytls.tls.agent import ask, socket_path
 from mytls.tls.contexts import host_options
 from mytls.tls.svids import Issued
-from mytls.tls.workload import Workload
+from mytls.tls.workload import Following, Workload
 from tests.files import folder
+from tests.lines import log_lines
 from tests.tls.authority import Authority, showing
 from tests.tls.issuing import dsa_key
 
@@ -403,6 +405,47 @@ class FollowTests(Case):
         self.agent.stop()
         self.assertTrue(self.changes.empty() and self.troubles.empty())
         self.assertEqual(workload.fetch().spiffe_id, "spiffe://example.org/last")
+
+    def test_again(self) -> None:
+        """Who has stopped may follow again, and hears of what has come in between."""
+        self.serving(self.domain.svid("before"))
+        workload = self.following()
+        workload.stop()
+        self.agent.issue(self.domain.svid("between"))
+        workload.follow(lambda: self.changes.put(workload.fetch().spiffe_id), self.troubles.put)
+        self.assertEqual(self.changes.get(timeout=PATIENCE), "spiffe://example.org/between")
+        self.agent.issue(self.domain.svid("after"))
+        self.assertEqual(self.changes.get(timeout=PATIENCE), "spiffe://example.org/after")
+
+    def test_for_a_service(self) -> None:
+        """A service hears on its event loop of those that it names, and of no others; of troubles the log does."""
+        self.serving(self.domain.svid("before"))
+        calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        reactor: Any = SimpleNamespace(
+            callFromThread=lambda call, *about, **named: calls.put(partial(call, *about, **named))
+        )
+        workload, rotated = self.workload(), []
+        workload.fetch()
+        following = Following(reactor, lambda: rotated.append(workload.fetch().spiffe_id))
+        following.only(workload)
+        following.only(workload)
+        self.agent.issue(self.domain.svid("after"))
+        calls.get(timeout=PATIENCE)()
+        self.assertEqual(rotated, ["spiffe://example.org/after"])
+        self.agent.stop()
+        lines = log_lines(self)
+        calls.get(timeout=PATIENCE)()
+        (line,) = lines
+        self.assertRegex(line, f"^spiffe=unix:{self.path}: .*; what it has issued before is served on$")
+        following.only()
+        self.assertNotIn("mytls-workload", [each.name for each in threading.enumerate()])
+        following.only(workload)
+        self.agent.issue(self.domain.svid("last"))
+        self.agent.start()
+        while len(rotated) < 2:
+            calls.get(timeout=PATIENCE)()
+        self.assertEqual(rotated[1:], ["spiffe://example.org/last"])
+        following.only()
 
     def test_stop_in_silence(self) -> None:
         """It ends at once too while the agent has said nothing yet."""
