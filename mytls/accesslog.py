@@ -12,7 +12,7 @@ from functools import singledispatch
 from twisted.logger import Logger, LogLevel
 
 from mytls.errors import Cause, ConfigurationError, nearest, one_line, visible
-from mytls.events import Closed, ConnectionEvent, Event, HandshakeFailed, Refused, Reloaded, ReloadFailed
+from mytls.events import BackendFailed, Closed, ConnectionEvent, Event, HandshakeFailed, Refused, Reloaded, ReloadFailed
 from mytls.peer import Peer
 
 _log = Logger()
@@ -27,7 +27,8 @@ _SENTENCE = 1000
 CLASSES: dict[str, Callable[[Event], bool]] = {
     "connections": lambda event: isinstance(event, Closed),
     "handshake-failures": lambda event: isinstance(event, HandshakeFailed),
-    "health-checks": lambda event: isinstance(event, HandshakeFailed) and _only_connected(event),
+    "backend-failures": lambda event: isinstance(event, BackendFailed),
+    "health-checks": lambda event: _only_connected(event) or _of_a_proxy(event),
     "refusals": lambda event: isinstance(event, Refused),
 }
 
@@ -55,9 +56,15 @@ class AccessLog:
             _log.emit(LogLevel.warn if isinstance(event, ReloadFailed) else LogLevel.info, "{line}", line=line)
 
 
-def _only_connected(event: HandshakeFailed) -> bool:
+def _only_connected(event: Event) -> bool:
     """Somebody who connects, says nothing and goes: a health check, a port scan."""
-    return event.cause in (Cause.EOF, Cause.RESET) and event.server_name is None
+    return isinstance(event, HandshakeFailed) and event.cause in (Cause.EOF, Cause.RESET) and event.server_name is None
+
+
+def _of_a_proxy(event: Event) -> bool:
+    """A trusted proxy that has connected for itself, and got as far as TLS."""
+    header = event.peer.proxy_header if isinstance(event, Closed) else None
+    return header is not None and header.local
 
 
 @singledispatch
@@ -67,7 +74,7 @@ def _line(event: Event) -> str:
 
 @_line.register
 def _(event: Refused) -> str:
-    return f"refused {_ends(event)}: {event.cause} {_sentence(event.detail)}".rstrip()
+    return f"refused {_ends(event)} cause={event.cause}: {_sentence(event.detail)}".removesuffix(": ")
 
 
 @_line.register
@@ -76,6 +83,11 @@ def _(event: HandshakeFailed) -> str:
         f"handshake-failed {_ends(event)} name={_name(event.server_name)} "
         f"cause={event.cause} after {event.seconds:.3f}s: {_sentence(event.detail)}"
     )
+
+
+@_line.register
+def _(event: BackendFailed) -> str:
+    return f"backend-failed {_ends(event)} {one_line(event.backend)}: {event.cause} ({_sentence(event.detail)})"
 
 
 @_line.register
@@ -109,7 +121,8 @@ def _several(parts: Sequence[str]) -> str:
 
 def _ends(event: ConnectionEvent) -> str:
     """Where from and where to. A client on a UNIX socket chooses its path."""
-    return f"{visible(event.address, 200)} at {visible(event.listener, 200)}"
+    via = "" if event.via is None else f" via={visible(event.via, 200)}"
+    return f"{visible(event.address, 200)} at {visible(event.listener, 200)}{via}"
 
 
 def _sentence(detail: str) -> str:

@@ -2,23 +2,26 @@
 One connection's life: the ClientHello, the host it is for, the handshake, the handler, the end.
 
 It is the protocol of the transport below. Until the ClientHello is whole it collects bytes; then it makes the TLS
-transport from the chosen host's context, and what comes from below goes straight there.
+transport from the chosen host's context, and what comes from below goes straight there. Where a trusted proxy has
+passed the connection on, the PROXY header comes first: from then on the client is who that names.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
+import attrs
 from twisted.internet import protocol
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mytls.addresses import address_text
+from mytls.beginning import Beginning
 from mytls.errors import Alert, Cause, TLSFailure, alert_record
-from mytls.events import Accepted, Closed, Established, HandlerFailed, HandshakeFailed, Observers
+from mytls.events import Accepted, BackendFailed, Closed, Established, HandlerFailed, HandshakeFailed, Observers
 from mytls.goodbye import Goodbye
 from mytls.guards.deadlines import Deadline
 from mytls.guards.policy import ask
@@ -26,12 +29,16 @@ from mytls.hosts import Host, Hosts
 from mytls.interfaces import IDrainable
 from mytls.passthrough import Passthrough
 from mytls.peer import Peer
+from mytls.preludes.dialogue import Dialogue
+from mytls.proxyheader import ProxyHeader
 from mytls.tls.contexts import ConnectionMaker
-from mytls.tls.hello import ClientHello, HelloReader
+from mytls.tls.hello import ClientHello
 from mytls.tls.identity import peer_of, peer_of_hello, same_name
 from mytls.tls.transport import TLSTransport
 
 _log = Logger()
+
+_LOST_UNDECIDED = "the connection was lost before the policy answered"
 
 
 class Listening(Protocol):
@@ -67,13 +74,30 @@ class ServerConnection(protocol.Protocol):
     let_in_by: Host
     _hosts: Hosts
 
-    def __init__(self, listener: Listening, address: IAddress | None) -> None:
+    def __init__(
+        self,
+        listener: Listening,
+        address: IAddress | None,
+        *,
+        passed_on: bool = False,
+        dialogue: Dialogue | None = None,
+    ) -> None:
+        """
+        @param address: who has connected
+        @param passed_on: whether that is a proxy, which has to say first where the client is
+        @param dialogue: what is said in the clear before TLS
+        """
         self._listener = listener
         self._address = address
         self._from = address_text(address)
-        self._hello: HelloReader | None = HelloReader()
+        self._proxy: IAddress | None = None
+        self._header: ProxyHeader | None = None
+        self._beginning: Beginning | None = Beginning(
+            self._passed_on if passed_on else None, dialogue, lambda data: self.transport.write(data)
+        )
         self._client_hello: ClientHello | None = None
         self._server_name: bytes | None = None
+        self._offered: tuple[bytes, ...] = ()  # where the client agrees on a protocol with somebody else
         self._tls: TLSTransport | Passthrough | None = None
         self._met: Peer | None = None
         self._asked: Deferred[str | None] | None = None
@@ -92,18 +116,21 @@ class ServerConnection(protocol.Protocol):
         self._number = listener.opened(self)
         self._say(Accepted)
         listener.handshake.start(self, self._late)
+        if self._beginning is not None:
+            self._beginning.begin()
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes of the ClientHello; once that is whole this method is the TLS transport's."""
-        if self._hello is None:
+        """Bytes up to the ClientHello; once that is whole this method is the TLS transport's."""
+        beginning = self._beginning
+        if beginning is None:
             return  # refused: what still comes is thrown away
         try:
-            hello = self._hello.feed(data)
+            hello = beginning.feed(data)
         except TLSFailure as failure:
             self._refuse(failure)
             return
         if hello is not None:
-            self._begin(hello, bytes(self._hello.received))
+            self._begin(hello, beginning.received)
 
     def readConnectionLost(self) -> None:
         """A FIN: from here on the peer sends nothing."""
@@ -111,8 +138,8 @@ class ServerConnection(protocol.Protocol):
             self._tls.readConnectionLost()
         elif self._goodbye is not None:
             self._goodbye.end()
-        else:
-            self._refuse(TLSFailure(Cause.EOF, "the peer closed the connection before its ClientHello was whole"))
+        elif self._beginning is not None:
+            self._refuse(self._beginning.cut(), peer_is_through=True)
 
     def writeConnectionLost(self) -> None:
         """Our own direction has ended."""
@@ -129,7 +156,7 @@ class ServerConnection(protocol.Protocol):
             self.handshake_failed(TLSFailure(Cause.RESET, "the connection was lost before the ClientHello was whole"))
         self._listener.handshake.stop(self)
         self._listener.closed(self)
-        self._tls = None  # which refers to us
+        self._tls = self._beginning = None  # which refer to us
         self.__dict__.pop("dataReceived", None)  # so does its method
 
     # --- what the TLS transport tells
@@ -171,13 +198,15 @@ class ServerConnection(protocol.Protocol):
         hello, self._client_hello = self._client_hello, None
         shown = self._host.shown(connection)
         assert hello is not None
-        return peer_of(connection, self._address, shown, resumed=tls.resumed, hello=hello)
+        return self._as_passed_on(peer_of(connection, self._address, shown, resumed=tls.resumed, hello=hello))
 
     def _ask(self, tls: TLSTransport, peer: Peer) -> None:
         """The policies decide, in their time; until then the peer is waiting."""
         tls.hold()
         self._asked = asked = ask(self.let_in_by.policies, peer, self._listener.clock)
-        self._listener.policy.start(self, lambda: self._decided("the policy has not answered in time"))
+        self._listener.policy.start(
+            self, lambda: self._decided(f"the policy has not answered within {self._listener.policy.seconds:g} s")
+        )
         asked.addCallback(self._decided)
 
     def _decided(self, refusal: str | None) -> None:
@@ -189,13 +218,16 @@ class ServerConnection(protocol.Protocol):
         assert peer is not None
         self._listener.policy.stop(self)
         asked.cancel()
-        tls.release()
+        if not tls.release():
+            self.handshake_failed(TLSFailure(Cause.EOF, _LOST_UNDECIDED))
+            return
         if self._hosts is not self._listener.hosts:
             self._let_in(tls, peer)
         elif refusal is None:
             self._enters(tls, peer)
         else:
-            tls.refuse(TLSFailure(Cause.POLICY, refusal))
+            who = "" if peer.identity is None else f": client certificate {peer.identity.shown()}"
+            tls.refuse(TLSFailure(Cause.POLICY, f"{refusal}{who}"))
 
     def _enters(self, tls: TLSTransport | Passthrough, peer: Peer) -> None:
         self._say(Established, peer=peer, seconds=self._age())
@@ -235,6 +267,10 @@ class ServerConnection(protocol.Protocol):
         """The handler raised."""
         self._say(HandlerFailed, peer=self._peer(), detail=failure.type.__name__ if failure.type else "")
 
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        """A backend could not be had for this client."""
+        self._say(BackendFailed, backend=backend, cause=cause, detail=detail)
+
     def lost(self, cause: Cause | None, detail: str) -> None:
         """The connection has ended; where there was no handshake, that is said already."""
         tls = self._tls
@@ -242,7 +278,7 @@ class ServerConnection(protocol.Protocol):
             asked, self._asked = self._asked, None
             self._listener.policy.stop(self)
             asked.cancel()
-            self.handshake_failed(TLSFailure(cause or Cause.EOF, "the connection was lost before the policy answered"))
+            self.handshake_failed(TLSFailure(cause or Cause.EOF, _LOST_UNDECIDED))
         if self._ended or tls is None:
             return
         if self._shut is not None:
@@ -281,26 +317,40 @@ class ServerConnection(protocol.Protocol):
     def entered(self) -> Peer | None:
         """Who is at the other end; None where TLS or the handler is not there yet, or not any more."""
         tls = self._tls
-        if isinstance(tls, TLSTransport) and tls.protocol is not None and self._shut is None:
-            return self._met
-        return None
+        return self._met if tls is not None and tls.protocol is not None and self._shut is None else None
 
     def host_in(self, hosts: Hosts) -> Host:
         """The host of these that the client would meet now. @raise TLSFailure: there is none"""
         agreed = self._peer().alpn
-        return hosts.chosen(self._server_name, () if agreed is None else (agreed.encode("latin-1"),))
+        return hosts.chosen(self._server_name, self._offered if agreed is None else (agreed.encode("latin-1"),))
 
     def shut(self, failure: TLSFailure) -> None:
-        """The client may not enter any more: no more of what it sends is delivered, and it hears that it is the end."""
+        """The client may not enter any more: its handler hears at once that it is over."""
         assert self._tls is not None
         self._shut = failure
-        self._tls.loseConnection()
+        end = self._tls.dismiss if isinstance(self._tls, TLSTransport) else self._tls.abort_because
+        end(failure.cause, failure.detail)
 
     # --- the steps
 
+    def _passed_on(self, header: ProxyHeader) -> None:
+        """The proxy has said where the client is. @raise TLSFailure: who is there may not connect"""
+        self._header = header
+        if not header.local:
+            self._proxy = self._address
+        if header.source is not None:
+            self._address = header.source
+            self._from = address_text(header.source)
+        self._listener.hosts.check_address(self._address, self._proxy, header)
+
+    def _as_passed_on(self, peer: Peer) -> Peer:
+        """The peer, with what the proxy has said of it."""
+        header = self._header
+        return peer if header is None else attrs.evolve(peer, proxy_address=self._proxy, proxy_header=header)
+
     def _begin(self, hello: ClientHello, received: bytes) -> None:
         self._server_name, self._client_hello = hello.server_name, hello
-        self._hello = None
+        self._beginning = None
         try:
             self._hosts = self._listener.hosts
             self._host = self.let_in_by = host = self._hosts.choose(hello)
@@ -318,7 +368,9 @@ class ServerConnection(protocol.Protocol):
     def _decrypt(self, maker: ConnectionMaker, handler: Any, received: bytes) -> None:
         listener = self._listener
         try:
-            tls = TLSTransport(self.transport, maker, handler, self, listener.clock, listener.close)
+            tls = TLSTransport(
+                self.transport, maker, handler, self, listener.clock, listener.close, header=self._header
+            )
         except Exception:
             _log.failure("no TLS connection could be made")
             self._refuse(TLSFailure(Cause.HANDLER, "the host's TLS settings failed", Alert.INTERNAL_ERROR))
@@ -332,21 +384,22 @@ class ServerConnection(protocol.Protocol):
         self._listener.handshake.stop(self)
         hello, self._client_hello = self._client_hello, None
         assert hello is not None
-        peer = self._met = peer_of_hello(hello, self._address)
+        self._offered = tuple(hello.alpn)
+        peer = self._met = self._as_passed_on(peer_of_hello(hello, self._address))
         passed = self._tls = Passthrough(self.transport, self, peer)
         self._enters(passed, peer)
         if passed.protocol is not None:
             self.dataReceived = passed.dataReceived  # type: ignore[method-assign]  # likewise
             passed.dataReceived(received)
 
-    def _refuse(self, failure: TLSFailure) -> None:
+    def _refuse(self, failure: TLSFailure, peer_is_through: bool = False) -> None:
         """Before there is TLS: the alert in the clear, then the end."""
-        self._hello = None
+        self._beginning = None
         self.handshake_failed(failure)
         self._goodbye = Goodbye(self.transport, self._listener.close)
         if failure.alert is not None:
             self.transport.write(alert_record(failure.alert))
-        if failure.cause is Cause.EOF:
+        if peer_is_through:
             self._goodbye.end()
         else:
             self._goodbye.begin()
@@ -357,25 +410,13 @@ class ServerConnection(protocol.Protocol):
         self.abort()
 
     def _peer(self) -> Peer:
-        return self._met or Peer(self._address)
+        return self._met or self._as_passed_on(Peer(self._address))
 
     def _age(self) -> float:
         return self._listener.clock.seconds() - self._since
 
     def _say(self, kind: Any, **about: Any) -> None:
         listener = self._listener
-        event = kind(connection=self._number, listener=listener.name, address=self._from, **about)
+        via = None if self._proxy is None else address_text(self._proxy)
+        event = kind(connection=self._number, listener=listener.name, address=self._from, via=via, **about)
         listener.observers.tell(event)
-
-
-def address_text(address: IAddress | None) -> str:
-    """An address as logs write it: `192.0.2.1:443`, `[2001:db8::1]:443`, a socket's path."""
-    match address:
-        case IPv4Address():
-            return f"{address.host}:{address.port}"
-        case IPv6Address():
-            return f"[{address.host}]:{address.port}"
-        case UNIXAddress():
-            return (address.name or b"").decode("utf-8", "backslashreplace") or "unix"
-        case _:
-            return "unknown"

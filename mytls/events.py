@@ -30,12 +30,14 @@ class ConnectionEvent(Event):
 
     @ivar connection: the connection's number, unique in this process
     @ivar listener: where it came in: `127.0.0.1:8443`, or a socket's path
-    @ivar address: where it came from: `192.0.2.1:50000`
+    @ivar address: where it came from: `192.0.2.1:50000`; once a trusted proxy has said so, where its client is
+    @ivar via: that proxy's address, or None
     """
 
     connection: int
     listener: str
     address: str
+    via: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +85,19 @@ class HandlerFailed(ConnectionEvent):
     """The handler raised; its traceback is in the log."""
 
     peer: Peer
+    detail: str
+
+
+@attrs.frozen(kw_only=True)
+class BackendFailed(ConnectionEvent):
+    """
+    A backend that the handler wanted for a client could not be had; another one may have been.
+
+    @ivar backend: its endpoint string
+    """
+
+    backend: str
+    cause: Cause
     detail: str
 
 

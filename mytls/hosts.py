@@ -13,14 +13,16 @@ from itertools import combinations
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 
 from mytls.errors import Alert, Cause, ConfigurationError, TLSFailure, visible
 from mytls.guards.access import Access
 from mytls.guards.policy import Policy
-from mytls.guards.sources import Sources
+from mytls.guards.sources import Proxies, Sources
 from mytls.names import asked_name, parent
 from mytls.peer import Peer
+from mytls.preludes import Prelude
+from mytls.proxyheader import ProxyHeader
 from mytls.settings import HostSettings
 from mytls.tls.certificates import KeyPair
 from mytls.tls.contexts import ConnectionMaker, HostOptions, connection_maker
@@ -101,11 +103,15 @@ class Hosts:
     @ivar by_name: the hosts of each name; of a wildcard under `*.example`
     @ivar unknown: who answers a client that asks for no name, or for nobody's; None: it is refused
     @ivar sources: where clients may connect from, whomever they ask for
+    @ivar proxies: who has to say where clients are, since it passes their connections on
+    @ivar prelude: what is said in the clear before TLS; None where a client's first byte is TLS's
     """
 
     unknown: Host | None
     by_name: Mapping[str, Sequence[Host]] = attrs.field(factory=dict)
     sources: Sources = attrs.field(factory=Sources)
+    proxies: Proxies = attrs.field(factory=Proxies)
+    prelude: Prelude | None = None
 
     @classmethod
     def only(cls, options: object, handler: IProtocolFactory | None = None) -> Hosts:
@@ -163,9 +169,26 @@ class Hosts:
 
     def check_source(self, host: Host, peer: Peer) -> None:
         """@raise TLSFailure: who is where this peer is may not connect, or not to this host"""
-        refusal = self.sources.refusal(peer.address) or host.sources.refusal(peer.address)
+        self.check_address(peer.address, peer.proxy_address, peer.proxy_header)
+        refusal = host.sources.refusal(peer.address)
         if refusal is not None:
             raise TLSFailure(Cause.FROM, refusal)
+
+    def check_address(self, address: IAddress | None, proxy: IAddress | None, header: ProxyHeader | None) -> None:
+        """
+        Hold a client's address against C{from}. What a proxy connects for by itself (LOCAL) is its own.
+
+        @param address: where the client is, as far as anybody knows
+        @param proxy: who has passed it on; None where nobody has
+        @param header: what that has said of it
+        @raise TLSFailure: who is there may not connect, whomever it asks for
+        """
+        if proxy is not None and not self.proxies.trusted(proxy):
+            raise TLSFailure(Cause.PROXY_HEADER, "who has passed it on is not in proxy-protocol any more")
+        if header is None or not header.local:
+            refusal = self.sources.refusal(address)
+            if refusal is not None:
+                raise TLSFailure(Cause.FROM, refusal)
 
     @property
     def all(self) -> tuple[Host, ...]:

@@ -9,13 +9,14 @@ from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 
-from mytls.connection import ServerConnection, address_text
+from mytls.addresses import address_text
+from mytls.connection import ServerConnection
 from mytls.errors import Cause, TLSFailure
 from mytls.events import Observers, Refused
 from mytls.guards.deadlines import Deadline
 from mytls.guards.sources import Sources
 from mytls.hosts import Hosts
-from mytls.review import Review
+from mytls.review import Review, Reviewed
 from mytls.settings import Deadlines
 
 _numbers = count(1)
@@ -83,9 +84,12 @@ class TLSFactory(protocol.Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> protocol.Protocol:
         """A connection was accepted."""
-        if turned_away(addr, self.hosts.sources, self.name, self.observers):
+        passed_on = self.hosts.proxies.trusted(addr)
+        if not passed_on and turned_away(addr, self.hosts.sources, self.name, self.observers):
             return TurnedAway()
-        return ServerConnection(self, addr)
+        prelude = self.hosts.prelude
+        dialogue = None if prelude is None else prelude.dialogue()
+        return ServerConnection(self, addr, passed_on=passed_on, dialogue=dialogue)
 
     def swap(self, hosts: Hosts) -> None:
         """
@@ -107,7 +111,7 @@ class TLSFactory(protocol.Factory):
             if key not in after:
                 handler.doStop()
 
-    def review(self, close: bool) -> Deferred[int]:
+    def review(self, close: bool) -> Deferred[Reviewed]:
         """
         After a swap: find the connections of clients who may not enter any more.
 

@@ -22,6 +22,9 @@ class Owner(Protocol):
     def handler_failed(self, failure: Failure) -> None:
         """The handler raised; it is logged already."""
 
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        """A backend that the handler wanted could not be had."""
+
     def lost(self, cause: Cause | None, detail: str) -> None:
         """The connection is gone. @param cause: None after a clean end"""
 
@@ -40,6 +43,8 @@ class Passthrough:
         self._owner = owner
         self.peer = peer
         self.protocol: IProtocol | None = None
+        self._header = peer.proxy_header
+        self._ended: tuple[Cause, str] | None = None
         self.bytes_in = self.bytes_out = 0
         directlyProvides(self, providedBy(below))
 
@@ -56,6 +61,33 @@ class Passthrough:
     def writeSequence(self, pieces: Any) -> None:
         """Send them as they are."""
         self.write(b"".join(pieces))
+
+    def end_because(self, cause: Cause, detail: str) -> None:
+        """
+        The handler's conversation has failed: send all that was written, and close.
+
+        @param cause: why, for the closed event; the first counts
+        @param detail: the same in a few words
+        """
+        self._ended = self._ended or (cause, detail)
+        self._below.loseConnection()
+
+    def abort_because(self, cause: Cause, detail: str) -> None:
+        """The same, and what is unsent is dropped."""
+        self._ended = self._ended or (cause, detail)
+        self._below.abortConnection()
+
+    def getHost(self) -> Any:
+        """Our address, or the one that the client has connected to at a proxy in front of us."""
+        return (self._header.destination if self._header else None) or self._below.getHost()
+
+    def getPeer(self) -> Any:
+        """The client's address, whoever has passed it on."""
+        return (self._header.source if self._header else None) or self._below.getPeer()
+
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        """A backend that the handler wanted for the client could not be had."""
+        self._owner.backend_failed(backend, cause, detail)
 
     # --- what the connection tells
 
@@ -89,7 +121,7 @@ class Passthrough:
         clean = reason.check(ConnectionDone) is not None
         aborted = reason.check(ConnectionAborted) is not None
         detail = "" if clean else "it was aborted" if aborted else "the connection was lost"
-        self._owner.lost(None if clean else Cause.RESET, detail)
+        self._owner.lost(*(self._ended or (None if clean else Cause.RESET, detail)))
 
     def handlerFailed(self, failure: Failure) -> None:
         """The handler raised: the connection ends."""

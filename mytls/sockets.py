@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
-from mytls.errors import TLSFailure
+from mytls.errors import Cause, TLSFailure
 from mytls.guards.deadlines import Deadline
 from mytls.peer import Peer
 from mytls.settings import Deadlines
@@ -198,6 +198,9 @@ class _Upgrade:
 
     def handler_failed(self, failure: Failure) -> None:
         """It is in the log."""
+
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        """Of a server's connections alone."""
 
     def lost(self, cause: object, detail: str) -> None:
         """The protocol knows."""

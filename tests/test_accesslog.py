@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -16,6 +17,7 @@ from mytls.accesslog import CLASSES, AccessLog
 from mytls.errors import Cause, ConfigurationError, visible
 from mytls.events import (
     Accepted,
+    BackendFailed,
     Closed,
     Established,
     Event,
@@ -27,6 +29,7 @@ from mytls.events import (
 )
 from mytls.guards.access import Access
 from mytls.peer import Identity, Peer
+from mytls.proxyheader import ProxyHeader
 from tests.lines import log_lines
 
 WHERE: dict[str, Any] = {"connection": 7, "listener": "127.0.0.1:8443", "address": "192.0.2.1:50000"}
@@ -92,6 +95,12 @@ class AccessLogTests(SynchronousTestCase):
             "alpn=h2 resumed=- client=- in=10 out=20 1.234s clean",
         )
 
+    def test_via(self) -> None:
+        """Each line has the proxy that the client has come by, whoever has chosen its path."""
+        for event in (closed(peer()), failed(), Refused(**WHERE, cause=Cause.FROM)):
+            line = self.line(attrs.evolve(event, via="/run/a b"))
+            self.assertIn(" 192.0.2.1:50000 at 127.0.0.1:8443 via=/run/a\\x20b ", line)
+
     def test_resumed(self) -> None:
         """An end tells whether the client has gone on with an earlier session."""
         words = [self.line(closed(peer(resumed=each))).split()[9] for each in (True, False, None)]
@@ -132,12 +141,22 @@ class AccessLogTests(SynchronousTestCase):
             "the first byte is 0x47",
         )
 
+    def test_backend_failed(self) -> None:
+        """A backend that was not to be had is told with its endpoint string, whatever stands in that."""
+        event = BackendFailed(**WHERE, backend="unix:/a\nb", cause=Cause.BACKEND_REFUSED, detail="Connection refused")
+        self.assertEqual(
+            self.line(event),
+            "backend-failed 192.0.2.1:50000 at 127.0.0.1:8443 unix:/a\\x0ab: backend-refused (Connection refused)",
+        )
+
     def test_refused(self) -> None:
         """A refusal tells its cause, with words or without."""
         self.assertEqual(
-            self.line(Refused(**WHERE, cause=Cause.LIMIT)), "refused 192.0.2.1:50000 at 127.0.0.1:8443: limit"
+            self.line(Refused(**WHERE, cause=Cause.LIMIT)), "refused 192.0.2.1:50000 at 127.0.0.1:8443 cause=limit"
         )
-        self.assertRegex(self.line(Refused(**WHERE, cause=Cause.LIMIT, detail="100 are open")), ": limit 100 are open$")
+        self.assertRegex(
+            self.line(Refused(**WHERE, cause=Cause.LIMIT, detail="100 are open")), " cause=limit: 100 are open$"
+        )
 
     def test_reloaded(self) -> None:
         """A reload tells what has changed, or that nothing has."""
@@ -256,13 +275,22 @@ class QuietTests(SynchronousTestCase):
         """Each class silences its own events and no others."""
         check = failed(cause=Cause.EOF)
         refused = Refused(**WHERE, cause=Cause.LIMIT)
-        events = {"connections": closed(peer()), "handshake-failures": failed(), "refusals": refused}
+        backend = BackendFailed(**WHERE, backend="tcp:a:1", cause=Cause.BACKEND_REFUSED, detail="refused")
+        events = {
+            "connections": closed(peer()),
+            "handshake-failures": failed(),
+            "refusals": refused,
+            "backend-failures": backend,
+        }
         for quiet in events:
             for name, event in events.items():
                 self.assertEqual(self.lines([quiet], event), int(name != quiet), (quiet, name))
         self.assertEqual(self.lines(["health-checks"], check), 0)
         self.assertEqual(self.lines(["health-checks"], failed(cause=Cause.EOF, server_name="asked")), 1)
         self.assertEqual(self.lines(["health-checks"], failed()), 1)
+        of_proxy = peer(proxy_header=ProxyHeader(local=True))
+        self.assertEqual(self.lines(["health-checks"], closed(of_proxy)), 0)
+        self.assertEqual(self.lines(["health-checks"], closed(peer(proxy_header=ProxyHeader()))), 1)
         self.assertEqual(self.lines(list(CLASSES), closed(peer())), 0)
 
     def test_unknown(self) -> None:

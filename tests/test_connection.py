@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -16,10 +16,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from mytls.connection import address_text
 from mytls.errors import Cause
 from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, HandshakeFailed, Observers
-from mytls.guards.policy import FunctionPolicy, Policy
+from mytls.guards.policy import MOST_THREADS, FunctionPolicy, Policy
 from mytls.hosts import Host, Hosts
 from mytls.interfaces import IDrainable
 from mytls.listener import TLSFactory
@@ -27,7 +26,8 @@ from mytls.peer import Identity, Peer
 from mytls.settings import Deadlines
 from mytls.tls import profiles
 from mytls.tls.contexts import connection_maker
-from tests.handlers.loop import Loop
+from mytls.tls.transport import MAX_HELD
+from tests.handlers.loop import PATIENCE, Loop
 from tests.memory import Link, Recorder, RecorderFactory, client_context, tls_options
 
 
@@ -319,19 +319,6 @@ class GarbageTests(SynchronousTestCase):
         self.assertEqual(event.peer.version, "TLSv1.3")
 
 
-class AddressTests(SynchronousTestCase):
-    """Addresses as logs write them."""
-
-    def test_kinds(self) -> None:
-        """IPv4, IPv6 in brackets, a socket's path, and whatever else there is."""
-        self.assertEqual(address_text(IPv4Address("TCP", "192.0.2.1", 1)), "192.0.2.1:1")
-        self.assertEqual(address_text(IPv6Address("TCP", "2001:db8::1", 1)), "[2001:db8::1]:1")
-        self.assertEqual(address_text(UNIXAddress(b"/run/x")), "/run/x")
-        self.assertEqual(address_text(UNIXAddress(None)), "unix")
-        self.assertEqual(address_text(HostnameAddress(b"x", 1)), "unknown")
-        self.assertEqual(address_text(None), "unknown")
-
-
 class ChosenNameTests(SynchronousTestCase):
     """The name that the host was chosen by is the name that OpenSSL saw."""
 
@@ -477,7 +464,7 @@ class PolicyTests(SynchronousTestCase):
             self.policy.answers.pop().callback("not today")
             link.pump()
             link.turn()
-            self.check_refused(link, Cause.POLICY, "p says not today")
+            self.check_refused(link, Cause.POLICY, "p says: not today")
             self.assertTrue(link.socket.fin_sent)
             link.fin()
             self.assertIsNotNone(link.socket.lost)
@@ -531,13 +518,22 @@ class PolicyTests(SynchronousTestCase):
                 if kind == "Established":
                     self.assertEqual(link.recorder.data, b"hello")
 
-    def test_nothing_is_read_meanwhile(self) -> None:
-        """While it is undecided the socket is not read, so a client cannot fill memory; then it is again."""
+    def test_no_more_is_kept_meanwhile(self) -> None:
+        """While it is undecided so much is kept and no more, so a client cannot fill memory; then it is read again."""
         link = self.asked()
-        self.assertFalse(link.socket.reading)
+        sent = b""
+        while link.socket.reading:
+            self.assertLess(len(sent), MAX_HELD)
+            sent += bytes(10000)
+            link.client.send(bytes(10000))
+            link.pump()
+        self.assertEqual(link.kinds(), ["Accepted"])
         self.policy.answers.pop().callback(True)
         link.turn()
         self.assertTrue(link.socket.reading)
+        link.client.send(b"more")
+        link.pump()
+        self.assertEqual(link.recorder.data, sent + b"more")
 
     def test_deadline(self) -> None:
         """A policy that does not answer in its time has said no, and hears that nobody waits any more."""
@@ -546,14 +542,14 @@ class PolicyTests(SynchronousTestCase):
             link.clock.advance(4.9)
             self.assertEqual(link.kinds(), ["Accepted"])
             link.clock.advance(0.2)
-            self.check_refused(link, Cause.POLICY, "the policy has not answered in time")
+            self.check_refused(link, Cause.POLICY, "the policy has not answered within 5 s")
         self.assertEqual(self.policy.cancelled, 2)
 
     def test_own_deadline(self) -> None:
         """Its length is the listener's; 0 is none. The handshake's deadline is over when the handshake is."""
         link = self.asked(policy=0.5)
         link.clock.advance(0.6)
-        self.check_refused(link, Cause.POLICY, "the policy has not answered in time")
+        self.check_refused(link, Cause.POLICY, "the policy has not answered within 0.5 s")
         patient = self.asked(policy=0, handshake=1)
         patient.clock.advance(10000)
         self.policy.answers.pop().callback(True)
@@ -567,10 +563,9 @@ class PolicyTests(SynchronousTestCase):
                 (Link.fin, Cause.EOF),
                 (_says_goodbye_and_goes, Cause.EOF),
             ):
-                link = self.asked(version, b"hello")
+                link = self.asked(version, b"" if go is _says_goodbye_and_goes else b"hello", policy=0)
                 before = self.policy.cancelled
                 go(link)
-                link.turn()
                 self.assertEqual(self.policy.cancelled, before + 1)
                 self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
                 self.assertEqual(link.events[-1].cause, cause)  # type: ignore[attr-defined]
@@ -593,6 +588,67 @@ class PolicyTests(SynchronousTestCase):
             link.fin()
             self.assertIsInstance(link.recorder.lost, ConnectionDone)
             self.assertEqual(link.kinds(), ["Accepted", "Established", "Closed"])
+
+    def test_peer_has_gone_with_all_said(self) -> None:
+        """A client that has said all, and close_notify, and has sent a FIN may still read: it is served after a yes."""
+        for version in VERSIONS:
+            link = self.asked(version, b"hello")
+            _says_goodbye_and_goes(link)
+            link.turn()
+            self.assertEqual((link.kinds(), self.policy.cancelled), (["Accepted"], 0))
+            self.policy.answers.pop().callback(True)
+            link.turn()
+            self.assertEqual(link.recorder.data, b"hello")
+            self.assertIsInstance(link.recorder.lost, ConnectionDone)
+            self.assertEqual(link.kinds(), ["Accepted", "Established", "Closed"])
+            self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_peer_has_gone_and_nobody_decides(self) -> None:
+        """Who has gone with all said is not kept for ever: no longer than who does not answer our close."""
+        link = self.asked(None, b"hello", policy=0)
+        _says_goodbye_and_goes(link)
+        link.clock.advance(4.9)
+        self.assertEqual(link.kinds(), ["Accepted"])
+        link.clock.advance(0.2)
+        self.check_refused(link, Cause.RESET, "the connection was lost before the policy answered")
+        self.assertEqual(self.policy.cancelled, 1)
+        self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_yes_to_who_is_on_the_way_out(self) -> None:
+        """A yes to a client that has ended, and whose socket is still there, makes no handler."""
+        link = self.link()
+        self.assertRaises(SSL.WantReadError, link.client.do_handshake)
+        link.to_server(link.outgoing())
+        link.to_client()
+        link.client.do_handshake()
+        link.socket.peer_reads = False  # so that its tickets stay with us
+        link.to_server(link.outgoing())
+        link.fin()
+        self.assertIsNone(link.socket.lost)
+        self.policy.answers.pop().callback(True)
+        self.check_refused(link, Cause.EOF, "the connection was lost before the policy answered")
+        link.clock.advance(20)
+        self.assertIsNotNone(link.socket.lost)
+        self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+
+    def test_waiting_is_forgotten(self) -> None:
+        """Of clients who hang up while a function's threads are all taken, none is asked about any more."""
+        held, asked = threading.Event(), []
+
+        def function(peer: Peer) -> object:
+            asked.append(peer)
+            return held.wait(PATIENCE)
+
+        loop, policy = Loop(), FunctionPolicy("m:f", function)
+        links = [self.link(policy, clock=loop, policy=0) for _ in range(MOST_THREADS + 2)]
+        for link in links:
+            self.shake_hands(link)
+        links[-1].fin()
+        links[-2].reset()
+        held.set()
+        loop.until(lambda: all(len(link.events) > 1 for link in links))
+        self.assertEqual([link.kinds()[-1] for link in links], ["Established"] * MOST_THREADS + ["HandshakeFailed"] * 2)
+        self.assertEqual(len(asked), MOST_THREADS)
 
     def test_service_stops(self) -> None:
         """When the service stops nobody waits for a policy."""

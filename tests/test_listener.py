@@ -74,7 +74,7 @@ class SourcesTests(SynchronousTestCase):
         self.assertEqual(link.socket.writes, [])
         (event,) = self.events
         assert isinstance(event, Refused)
-        self.assertEqual((event.cause, event.detail), (Cause.FROM, "no network of from= has 192.0.2.1"))
+        self.assertEqual((event.cause, event.detail), (Cause.FROM, "192.0.2.1 is in no network of from"))
         self.assertEqual(event.address, "192.0.2.1:50000")
         self.assertEqual(self.handler.made, [])
 

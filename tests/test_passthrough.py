@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -117,6 +117,20 @@ class PassthroughTests(SynchronousTestCase):
         assert isinstance(closed, Closed)
         self.assertIs(closed.cause, Cause.RESET)
         self.assertIsInstance(link.recorder.lost, ConnectionLost)
+
+    def test_because(self) -> None:
+        """A handler that has a reason to end says it: what was written is sent, or dropped, and the first counts."""
+        for end, sent, reason in (("end_because", b"", ConnectionDone), ("abort_because", b"half", ConnectionAborted)):
+            link = self.link()
+            link.to_server(self.hello)
+            link.socket.peer_reads = not sent
+            self.transport(link).write(b"half")
+            getattr(self.transport(link), end)(Cause.BACKEND_REFUSED, "nobody is there")
+            self.assertEqual(bytes(link.socket.wire), b"" if sent else b"half")
+            closed = self.events[-1]
+            assert isinstance(closed, Closed)
+            self.assertEqual((closed.cause, closed.detail), (Cause.BACKEND_REFUSED, "nobody is there"))
+            self.assertIsInstance(link.recorder.lost, reason)
 
     def test_no_deadline_of_the_handshake(self) -> None:
         """Once its ClientHello is there the client has had its handshake with us."""

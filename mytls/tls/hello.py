@@ -17,6 +17,7 @@ import struct
 import attrs
 
 from mytls.errors import Alert, Cause, TLSFailure
+from mytls.proxyheader import SIGNATURE
 
 #: The largest message that is collected, as the whole of a client's first flight can be with every
 #: post-quantum key share and a long ticket in it many times over. OpenSSL's own bound is twice that.
@@ -43,6 +44,9 @@ _SERVER_NAME, _SUPPORTED_GROUPS, _POINT_FORMATS, _SIGNATURE_ALGORITHMS, _ALPN, _
 _HTTP_METHODS = (
     b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"CONNECT ", b"PRI * HTTP",
 )  # fmt: skip
+
+#: How a PROXY header begins, in each version. Where one is due, it was read before.
+_PROXY_HEADERS = (b"PROXY ", SIGNATURE)
 
 
 @attrs.frozen
@@ -164,6 +168,13 @@ def _refuse_other_protocol(data: bytearray, first: bool) -> None:
         if len(data) < 4:
             return
         raise TLSFailure(Cause.PLAIN_HTTP, "plain HTTP on a TLS port", Alert.UNEXPECTED_MESSAGE)
+    for header in _PROXY_HEADERS:
+        if header.startswith(data[: len(header)]):
+            if len(data) < len(header):
+                return
+            raise TLSFailure(
+                Cause.PROXY_HEADER, "a PROXY header where a ClientHello was due; proxy-protocol says who may send one"
+            )
     raise _not_tls(f"the first byte is {data[0]:#04x}, not that of a TLS handshake")
 
 

@@ -9,7 +9,14 @@ place, nothing is read from that peer either. So what one connection holds is bo
 Writing. Each write is encrypted at once and sent at once; while a piece of data is being delivered, what the handler
 writes in answer is sent together when it returns.
 
-Closing. `loseConnection` waits for the producer, sends close_notify, and leaves the rest to L{Goodbye}.
+Holding. Between the handshake and the handler somebody may have to decide, and take their time. What comes meanwhile
+stays encrypted, up to a bound; above it the socket is not read. A peer that ends meanwhile, by a reset or a FIN, is
+lost. Only where it has said something, and close_notify, before its FIN that is a whole request, whose answer it may
+still read (RFC 8446 section 6.1) or want none of: it is kept, for as long as a peer may take to answer our close.
+
+Closing. `loseConnection` waits for the producer, sends close_notify, and leaves the rest to L{Goodbye}. A handler that
+has a reason to end says it: `end_because` does the same but for the close_notify, so that nobody takes half an answer
+for a whole one, and `abort_because` drops what is unsent too. The reason is that of the closed event; the first counts.
 The handler's `connectionLost` gets C{ConnectionDone} only where the peer's close_notify has come.
 """
 
@@ -19,6 +26,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Protocol
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -42,6 +50,7 @@ from mytls.errors import Cause, TLSFailure
 from mytls.goodbye import Goodbye
 from mytls.guards.deadlines import Deadline
 from mytls.peer import Peer
+from mytls.proxyheader import ProxyHeader
 from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.tunnel import WRITE_SIZE, State, tunnel
 
@@ -50,12 +59,16 @@ _log = Logger()
 #: How many bytes OpenSSL may answer by itself while no data comes, or while the peer does not read. An answer to a
 #: KeyUpdate is 27 bytes, so this is some 1,200 of them; RFC 8446 section 5.5 needs one for each 2**24.5 records.
 MAX_UNASKED = 32 * 1024
+#: How much ciphertext of a peer that nobody has decided about is kept: so much, and one read of the socket more.
+MAX_HELD = 64 * 1024
 
 
 class Phase(Enum):
     """How far the life of a transport has come."""
 
     HANDSHAKE = "handshake"
+    #: Whether there will be a handler is not decided.
+    HELD = "held"
     OPEN = "open"
     #: `loseConnection` was called; something registered is still to be written.
     CLOSING = "closing"
@@ -65,7 +78,7 @@ class Phase(Enum):
 
 
 # An enum's members are slow to look up (before Python 3.12), and these are looked at for each message.
-_HANDSHAKE, _OPEN, _CLOSING, _GOODBYE, _LOST = Phase
+_HANDSHAKE, _HELD, _OPEN, _CLOSING, _GOODBYE, _LOST = Phase
 _TUNNEL_OPEN = State.OPEN
 _HEARS = (State.OPEN, State.HANDSHAKE, State.FINISHED)
 _SPEAKS = (State.OPEN, State.PEER_FINISHED, State.HANDSHAKE)
@@ -82,6 +95,9 @@ class Owner(Protocol):
 
     def handler_failed(self, failure: Failure) -> None:
         """The handler raised; it is logged already."""
+
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        """A backend that the handler wanted could not be had."""
 
     def lost(self, cause: Cause | None, detail: str) -> None:
         """An established connection is gone. @param cause: None after a clean end"""
@@ -113,6 +129,9 @@ class TLSTransport:
     connected = True
     bytes_in = 0
     bytes_out = 0
+    # Few connections need these, and for a short time.
+    _kept: tuple[bytes, ...] = ()
+    _kept_back = 0
 
     def __init__(
         self,
@@ -124,6 +143,7 @@ class TLSTransport:
         close_deadline: Deadline,
         *,
         accepts: bool = True,
+        header: ProxyHeader | None = None,
     ) -> None:
         """
         @param below: the transport of the ciphertext; its protocol hands on what it hears
@@ -131,13 +151,16 @@ class TLSTransport:
         @param factory: the handler's, which may have application protocols to offer
         @param close_deadline: how long the peer may take to answer our close_notify
         @param accepts: whether this is the server; a client has to L{begin}
+        @param header: what a proxy in front of us has said of the connection
         """
         self.factory = _Negotiation(factory)
         self.protocol: IProtocol | None = None
         self._below = below
+        self._header = header
         self._owner = owner
         self._clock = clock
         self._phase = _HANDSHAKE
+        self._close_deadline = close_deadline
         self._goodbye = Goodbye(below, close_deadline)
         self._reason: Failure | None = None
         self._ended: tuple[Cause | None, str] | None = None
@@ -148,6 +171,7 @@ class TLSTransport:
         self._held = 0
         self._unasked = 0
         self._told_peer_finished = False
+        self._truncated = False
         self._producer: Any = None
         self._streaming = True
         connection = maker(self)
@@ -171,6 +195,8 @@ class TLSTransport:
             self._deliver()
         elif self._phase is _HANDSHAKE:
             self._shake_hands()
+        elif self._phase is _HELD:
+            self._keep_back(len(ciphertext))
         elif self._phase is _CLOSING:
             self._discard()
             self._after_delivery()
@@ -179,7 +205,12 @@ class TLSTransport:
 
     def readConnectionLost(self) -> None:
         """The peer will send nothing more: a FIN below."""
-        if self._phase is _LOST:
+        if self._phase is _LOST or (self._phase is _HELD and self._hears_out()):
+            return
+        if self._phase is _OPEN and self._tunnel.state in (State.OPEN, State.FINISHED) and self._carries_on():
+            self._truncated = True
+            self._tunnel.end()
+            self._after_delivery()
             return
         shaking = self._phase is _HANDSHAKE
         cut = self._tunnel.cut()
@@ -189,6 +220,8 @@ class TLSTransport:
             self._no_handshake(cut)
         elif cut is not None:
             self._fail(cut, peer_is_through=True)
+        elif self._phase is _HELD:
+            self._say_goodbye(peer_is_through=True)
 
     def writeConnectionLost(self) -> None:
         """Our direction has ended below."""
@@ -200,6 +233,8 @@ class TLSTransport:
         self._phase = _LOST
         self.disconnected, self.connected = True, False
         self._goodbye.forget()
+        if self._kept:
+            self._close_deadline.stop(self)
         self._stop_producer()
         if shaking:
             self._owner.handshake_failed(TLSFailure(Cause.RESET, "the connection was lost during the handshake"))
@@ -227,6 +262,7 @@ class TLSTransport:
             self._flush()
             return
         self._phase = _OPEN
+        self._unasked, self._held = 0, 1  # a handshake's own messages, its tickets among them, answer nobody
         self._delivering = True  # what the handler writes first goes out with our last handshake messages
         try:
             self._owner.established()
@@ -237,6 +273,8 @@ class TLSTransport:
             self._tunnel.shed()
         elif self._phase is not _LOST:
             self._after_delivery()
+            if self._phase is _HELD:
+                self._tunnel.shed()
 
     def connect(self, protocol: IProtocol) -> None:
         """From within C{established}: this is the handler."""
@@ -256,17 +294,51 @@ class TLSTransport:
         self._say_goodbye()
 
     def hold(self) -> None:
-        """From within C{established}: whether there will be a handler is not decided yet. Nothing is read meanwhile."""
-        self.pauseProducing()
+        """From within C{established}: whether there will be a handler is not decided yet. What comes is kept back."""
+        self._phase = _HELD
 
-    def release(self) -> None:
-        """It is decided: C{connect} a handler, C{refuse} the peer, or close."""
-        self.resumeProducing()
+    def release(self) -> bool:
+        """
+        It is decided: C{connect} a handler, C{refuse} the peer, or close.
+
+        @return: whether the peer is still there; otherwise it is lost, or in a moment will be
+        """
+        if self._phase is not _HELD:
+            return False
+        self._phase = _OPEN
+        if self._kept:
+            self._close_deadline.stop(self)
+        if self._flowing:
+            self._clock.callLater(0, self._flow_again)
+        else:
+            self._below.pauseProducing()
+        return True
+
+    def _keep_back(self, size: int) -> None:
+        self._kept_back += size
+        if self._kept_back >= MAX_HELD:
+            self._below.pauseProducing()
+
+    def _hears_out(self) -> bool:
+        """A FIN while nothing is decided. @return: whether that is seen to, as what the peer has sent by then tells"""
+        kept = list(self._kept)
+        try:
+            while data := self._tunnel.read():
+                kept.append(data)
+        except TLSFailure as failure:
+            self._fail(failure, peer_is_through=True)
+            return True
+        if not kept or self._tunnel.state is not State.PEER_FINISHED:
+            return False
+        self._kept = tuple(kept)
+        self._close_deadline.start(self, self.abortConnection)
+        return True
 
     def refuse(self, failure: TLSFailure) -> None:
         """End the connection in place of C{connect}: the peer is not let in."""
         self._ended = (failure.cause, failure.detail)
         self._owner.handshake_failed(failure)
+        self._tunnel.cut()  # whatever still comes is not worth decrypting
         self._say_goodbye()
 
     # --- reading
@@ -275,7 +347,7 @@ class TLSTransport:
         """Give the handler what there is, for as long as it wants it; then send what has come of it."""
         if self._delivering:
             return
-        read, self._delivering = self._tunnel.read, True
+        read, self._delivering = self._read_kept if self._kept else self._tunnel.read, True
         try:
             while self._flowing and (data := read()):
                 self.bytes_in += len(data)
@@ -291,11 +363,16 @@ class TLSTransport:
         if self._phase is not _LOST:
             self._after_delivery()
 
+    def _read_kept(self) -> bytes:
+        """What has come before it was decided; after it there is the peer's close_notify, and nothing more."""
+        data, self._kept = b"".join(self._kept[:1]), self._kept[1:]
+        return data
+
     def _after_delivery(self) -> None:
         if self._tunnel.unsent:
             self._write(b"")
         # An end comes before the flush, so that our close_notify goes out with what was written before it.
-        if self._phase is _OPEN and self._tunnel.state is not _TUNNEL_OPEN:
+        if self._phase is _OPEN and self._tunnel.state is not _TUNNEL_OPEN and not self._kept:
             self._peer_finished()
         if self._phase is _CLOSING:
             # A push producer may go on for ever; a pull producer's piece of work has an end, and is waited for.
@@ -335,6 +412,10 @@ class TLSTransport:
         if self._tunnel.state is State.CLOSED or not IHalfCloseableProtocol.providedBy(self.protocol):
             self.loseConnection()
 
+    def _carries_on(self) -> bool:
+        """Whether the handler takes an end without close_notify for one like any other."""
+        return bool(getattr(self.protocol, "carries_truncation_on", False))
+
     def _regulate(self) -> None:
         """Read from the peer, or not, as the facts stand."""
         flowing = not self._paused and not (self._full and self._producer is None)
@@ -350,6 +431,8 @@ class TLSTransport:
 
     def _flow_again(self) -> None:
         """What was decrypted or received before the pause comes first, then the socket."""
+        if self._phase is _HELD:
+            return
         if self._flowing and self._phase is _OPEN:
             self._deliver()
         if self._flowing and self._phase is not _LOST and self._tunnel.state in (State.OPEN, State.FINISHED):
@@ -491,7 +574,7 @@ class TLSTransport:
     def loseConnection(self) -> None:
         """Send all that was written, then close_notify, then close."""
         if self._phase is not _OPEN:
-            if self._phase is _HANDSHAKE:
+            if self._phase in (_HANDSHAKE, _HELD):
                 self.abortConnection()
             return
         self.disconnecting = True
@@ -525,6 +608,50 @@ class TLSTransport:
         self._below.unregisterProducer()
         self._below.abortConnection()
 
+    def end_because(self, cause: Cause, detail: str) -> None:
+        """
+        The handler's conversation has failed: send all that was written, and close without close_notify.
+
+        @param cause: why, for the closed event
+        @param detail: the same in a few words
+        """
+        self._explain(cause, detail)
+        self.loseConnection()
+
+    def abort_because(self, cause: Cause, detail: str) -> None:
+        """The same, and what is unsent is dropped."""
+        self._explain(cause, detail)
+        self.abortConnection()
+
+    def dismiss(self, cause: Cause, detail: str) -> None:
+        """
+        The peer may not be here any more, whatever the handler thinks of it: that hears at once that it is over, and
+        what it has written before is sent.
+        """
+        if self._phase is _HANDSHAKE:
+            self.abortConnection()
+        elif self._phase not in (_GOODBYE, _LOST):
+            self._explain(cause, detail)
+            self.disconnecting = True
+            self._say_goodbye()
+            protocol, self.protocol = self.protocol, None
+            if protocol is not None:
+                self._call(protocol.connectionLost, self._reason)
+
+    def _explain(self, cause: Cause, detail: str) -> None:
+        if self._phase in (_OPEN, _CLOSING) and self._ended is None:
+            self._ended = (cause, detail)
+            self._reason = Failure(ConnectionLost(detail))
+
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        """A backend that the handler wanted for the peer could not be had."""
+        self._owner.backend_failed(backend, cause, detail)
+
+    def queued(self) -> int:
+        """How many bytes of ciphertext wait for the peer to read, where the transport below can tell."""
+        queued = getattr(self._below, "queued", None)
+        return queued() if queued is not None else 0
+
     def handlerFailed(self, failure: Failure) -> None:
         """The handler's code raised where we did not call it: in a thread, in a coroutine."""
         self._handler_failed(failure)
@@ -537,7 +664,7 @@ class TLSTransport:
     def _finish_when_written(self) -> None:
         if self._phase is not _CLOSING or self._producer is not None or self._tunnel.unsent:
             return
-        if self._tunnel.state in (State.OPEN, State.PEER_FINISHED):
+        if self._ended is None and self._tunnel.state in (State.OPEN, State.PEER_FINISHED):
             self._finish_tunnel()
         self._say_goodbye(self._tunnel.state is State.CLOSED)
         if self._tunnel.state is not State.CLOSED:
@@ -551,7 +678,7 @@ class TLSTransport:
 
     def _fail(self, failure: TLSFailure, peer_is_through: bool = False) -> None:
         """TLS cannot go on: send what was written and the alert that OpenSSL has made, if it has, and close."""
-        self._ended = (failure.cause, failure.detail)
+        self._ended = self._ended or (failure.cause, failure.detail)
         self._reason = Failure(ConnectionLost(failure.detail))
         self._say_goodbye(peer_is_through)
 
@@ -595,18 +722,18 @@ class TLSTransport:
         if isinstance(reason.value, ConnectionAborted):
             return Cause.RESET, "the peer did not read what was left in time"
         if farewell or self._tunnel.state is State.CLOSED:
-            return None, ""
+            return (Cause.EOF, "the peer closed the connection without close_notify") if self._truncated else (None, "")
         return Cause.RESET, "the peer reset the connection"
 
     # --- what the handler may ask
 
     def getHost(self) -> Any:
-        """Our address."""
-        return self._below.getHost()
+        """Our address, or the one that the peer has connected to at a proxy in front of us."""
+        return (self._header.destination if self._header else None) or self._below.getHost()
 
     def getPeer(self) -> Any:
-        """The peer's address."""
-        return self._below.getPeer()
+        """The peer's address, whoever has passed it on."""
+        return (self._header.source if self._header else None) or self._below.getPeer()
 
     def fileno(self) -> int:
         """The descriptor of the socket below, or -1."""
@@ -621,6 +748,11 @@ class TLSTransport:
     def resumed(self) -> bool | None:
         """Whether the handshake has resumed a session; None where that cannot be told."""
         return self._tunnel.resumed
+
+    @property
+    def presented(self) -> x509.Certificate | None:
+        """The certificate that the peer was shown; where a session goes on, one of those that it might have been."""
+        return self._tunnel.connection.get_certificate(as_cryptography=True)
 
     def getPeerCertificate(self) -> Any:
         """The peer's certificate as a pyOpenSSL C{X509}, or None; C{peer.certificate} is cryptography's."""

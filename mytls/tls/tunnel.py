@@ -164,6 +164,10 @@ class Tunnel:
         self._change(_Event.FAILS)
         return TLSFailure(Cause.EOF, f"the peer closed the connection {during}")
 
+    def end(self) -> None:
+        """The peer's bytes have ended without close_notify, and whoever has read them takes that for one."""
+        self._peer_finishes()
+
     def _peer_finishes(self) -> None:
         if self.state not in (State.PEER_FINISHED, State.CLOSED):
             self._change(_Event.PEER_FINISHES)

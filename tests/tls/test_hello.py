@@ -275,15 +275,24 @@ class RefusalTests(SynchronousTestCase):
         self.refused(hello, Cause.OLD_VERSION, Alert.PROTOCOL_VERSION, "an SSL 2 ClientHello")
 
     def test_other_protocols(self) -> None:
-        """SSH, SMTP, a PROXY header, binary noise: the first byte tells."""
+        """SSH, SMTP, binary noise: the first byte tells."""
         for start in (
             b"SSH-2.0-OpenSSH",
             b"EHLO x",
-            b"PROXY TCP4 ",
-            b"\r\n\r\n\0\r\nQUIT\n",
             b"\0\0\0",
             b"\x80\x00\x02\xff",
         ):
+            self.refused(start, Cause.NOT_TLS, Alert.UNEXPECTED_MESSAGE, f"the first byte is {start[0]:#04x}")
+
+    def test_proxy_headers(self) -> None:
+        """A PROXY header is none of TLS, and who sends one is not answered; what only begins as one is just no TLS."""
+        detail = "a PROXY header where a ClientHello was due; proxy-protocol says who may send one"
+        for start in (b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"):
+            self.refused(start, Cause.PROXY_HEADER, None, detail)
+            self.refused(start + b"TCP4 192.0.2.1", Cause.PROXY_HEADER, None, detail)
+            for at in range(1, len(start)):
+                self.assertIsNone(HelloReader().feed(start[:at]), at)
+        for start in (b"PROXIED", b"PROX\x16", b"\r\nhelp\r\n", b"\r\n\r\n\0\r\nQUIT\r"):
             self.refused(start, Cause.NOT_TLS, Alert.UNEXPECTED_MESSAGE, f"the first byte is {start[0]:#04x}")
 
     def test_application_data(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -18,6 +19,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.protocols.policies import WrappingFactory
@@ -27,11 +29,16 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mytls.errors import Cause, TLSFailure
-from mytls.events import Closed, HandlerFailed, HandshakeFailed
+from mytls.events import Closed, Event, HandlerFailed, HandshakeFailed, Observers
 from mytls.guards.deadlines import Deadline
 from mytls.handlers.builtin import EchoFactory
+from mytls.hosts import Host, Hosts
+from mytls.listener import TLSFactory
+from mytls.settings import Deadlines
 from mytls.tls import transport as transport_module
 from mytls.tls import tunnel as tunnel_module
+from mytls.tls.contexts import connection_maker
+from mytls.tls.transport import MAX_HELD
 from tests.memory import (
     Link,
     Producer,
@@ -783,6 +790,342 @@ class ClosingTests(TransportCase):
         protocol.connectionLost(Failure(ConnectionDone()))
 
 
+class BecauseTests(TransportCase):
+    """A handler whose conversation has failed ends it with a reason."""
+
+    def ended(self, link: Link) -> tuple[Any, str]:
+        """The cause and the detail of the last event."""
+        event = link.events[-1]
+        assert isinstance(event, Closed)
+        return event.cause, event.detail
+
+    def test_end_because(self) -> None:
+        """All that was written, then FIN, and no close_notify; the reason is the event's and the handler's."""
+        link = established()
+        link.socket.peer_reads = False
+        link.transport.write(b"x" * 100_000)
+        link.transport.end_because(Cause.HANDLER, "it has failed")
+        self.assertTrue(link.transport.disconnecting)
+        link.transport.write(b"not this")
+        link.socket.peer_reads = True
+        link.socket.flush()
+        link.pump()
+        self.assertEqual((len(link.received), link.peer_finished), (100_000, False))
+        self.assertTrue(link.socket.fin_sent)
+        self.assertIsNone(link.recorder.lost)
+        link.fin()
+        self.assertEqual(self.ended(link), (Cause.HANDLER, "it has failed"))
+        self.assertIsInstance(link.recorder.lost, ConnectionLost)
+        self.assertEqual(str(link.recorder.lost.args[0]), "it has failed")
+
+    def test_while_a_piece_is_delivered(self) -> None:
+        """The answer to that piece is sent too."""
+
+        class Fails(Recorder):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(b"half an ans")  # type: ignore[union-attr]
+                self.transport.end_because(Cause.HANDLER, "it has failed")  # type: ignore[union-attr]
+
+        link = established(Fails)
+        link.client.send(b"1")
+        link.pump()
+        self.assertEqual((bytes(link.received), link.peer_finished), (b"half an ans", False))
+        link.client.shutdown()
+        link.pump()
+        link.fin()
+        self.assertEqual(self.ended(link), (Cause.HANDLER, "it has failed"))
+
+    def test_before_anything(self) -> None:
+        """Also when it has just met its client."""
+
+        class Fails(Recorder):
+            def connectionMade(self) -> None:
+                self.transport.end_because(Cause.HANDLER, "it has failed")  # type: ignore[union-attr]
+
+        link = established(Fails)
+        self.assertTrue(link.socket.fin_sent)
+        self.assertFalse(link.peer_finished)
+        link.reset()
+        self.assertEqual(self.ended(link), (Cause.HANDLER, "it has failed"))
+
+    def test_producer(self) -> None:
+        """What a registered producer still has to say is waited for, as by C{loseConnection}."""
+        link = established()
+        link.transport.registerProducer(Producer(), True)
+        link.transport.end_because(Cause.HANDLER, "it has failed")
+        link.transport.write(b"the rest")
+        self.assertFalse(link.socket.fin_sent)
+        link.transport.unregisterProducer()
+        link.pump()
+        self.assertEqual((bytes(link.received), link.peer_finished, link.socket.fin_sent), (b"the rest", False, True))
+
+    def test_held(self) -> None:
+        """Who does not read is cut at the close deadline, and the reason stays the first."""
+        link = established()
+        link.socket.peer_reads = False
+        link.transport.write(b"x" * 100)
+        link.transport.end_because(Cause.HANDLER, "it has failed")
+        link.clock.advance(5.1)
+        self.assertIsInstance(link.socket.lost, ConnectionAborted)
+        self.assertEqual(self.ended(link), (Cause.HANDLER, "it has failed"))
+
+    def test_abort_because(self) -> None:
+        """At once, with what is unsent; the reason is the event's."""
+        link = established()
+        link.socket.peer_reads = False
+        link.transport.write(b"never")
+        link.transport.abort_because(Cause.BACKEND_REFUSED, "nobody is there")
+        self.assertEqual((link.socket.buffer, type(link.socket.lost)), (b"", ConnectionAborted))
+        self.assertEqual(self.ended(link), (Cause.BACKEND_REFUSED, "nobody is there"))
+
+    def test_first_reason(self) -> None:
+        """The first reason counts; one that comes when all is over is none."""
+        link = established()
+        link.transport.end_because(Cause.HANDLER, "first")
+        link.transport.abort_because(Cause.BACKEND_TIMEOUT, "second")
+        self.assertEqual(self.ended(link), (Cause.HANDLER, "first"))
+        link = established()
+        link.transport.loseConnection()
+        link.transport.end_because(Cause.HANDLER, "too late")
+        link.pump()
+        self.assertTrue(link.peer_finished)
+        link.fin()
+        self.assertEqual(self.ended(link), (None, ""))
+
+
+class DismissTests(TransportCase):
+    """C{dismiss}: the peer may not be here any more."""
+
+    def test_at_once(self) -> None:
+        """The handler hears of it at once, once; its producer stops; what it writes from then on goes nowhere."""
+        link = established()
+        handler, transport, producer = link.handlers[0], link.transport, Producer()
+        transport.registerProducer(producer, True)
+        transport.write(b"before")
+        transport.dismiss(Cause.REVOKED, "it was revoked")
+        transport.write(b"after")
+        self.assertIsInstance(handler.lost, ConnectionLost)
+        self.assertEqual(producer.asked, ["stop"])
+        self.assertIsNone(link.socket.lost)
+        link.pump()
+        self.assertEqual((bytes(link.received), link.peer_finished, link.socket.fin_sent), (b"before", False, True))
+        link.client.send(b"more")
+        link.pump()
+        self.assertEqual(handler.data, b"")
+        link.fin()
+        self.assertEqual((link.events[-1].cause, link.events[-1].detail), (Cause.REVOKED, "it was revoked"))  # type: ignore[attr-defined]
+
+    def test_who_holds_on(self) -> None:
+        """A peer that does not go is cut when the close deadline is over."""
+        link = established()
+        link.transport.dismiss(Cause.REVOKED, "it was revoked")
+        link.clock.advance(11)
+        self.assertIsNotNone(link.socket.lost)
+
+    def test_too_late(self) -> None:
+        """After the end it does nothing."""
+        link = established()
+        link.transport.abortConnection()
+        link.transport.dismiss(Cause.REVOKED, "it was revoked")
+        self.assertIs(link.events[-1].cause, Cause.RESET)  # type: ignore[attr-defined]
+
+
+class HeldTests(TransportCase):
+    """Between the handshake and the handler: what comes while it is not decided."""
+
+    def held(self, make: Any = Recorder, **said: Any) -> Link:
+        """A client whose handshake is done, and about whom nothing is decided."""
+        self.answer: Deferred[object] = Deferred()
+        events: list[Event] = []
+        handler, clock = made(make), Clock()
+        host = Host(connection_maker(tls_options()), policies=(_Undecided(self.answer),))
+        factory = TLSFactory(Hosts(host), handler, clock, Deadlines(policy=0, **said), Observers([events.append]))
+        link = Link(handler=handler, clock=clock, factory=factory)
+        link.events = events
+        link.handshake()
+        self.assertEqual(link.handlers, [])
+        return link
+
+    def tls(self, link: Link) -> Any:
+        return link.protocol._tls
+
+    def decide(self, link: Link) -> None:
+        self.answer.callback(True)
+        link.turn()
+        link.pump()
+
+    def says_all(self, link: Link, data: bytes) -> None:
+        """Data, close_notify and a FIN, in one piece."""
+        for at in range(0, len(data), 16384):
+            link.client.send(data[at : at + 16384])
+        link.client.shutdown()
+        link.to_server(link.outgoing())
+        link.fin()
+
+    def test_kept_up_to_a_bound(self) -> None:
+        """What comes is kept, up to a bound; then the socket is not read. All of it is delivered once, in order."""
+        link = self.held()
+        sent = b""
+        while link.socket.reading:
+            piece = bytes([len(sent) % 251]) * 4000
+            link.client.send(piece)
+            link.pump()
+            sent += piece
+        self.assertTrue(MAX_HELD - 5000 < len(sent) < MAX_HELD + 5000, len(sent))
+        self.decide(link)
+        self.assertTrue(link.socket.reading)
+        link.client.send(b"more")
+        link.pump()
+        self.assertEqual(link.recorder.data, sent + b"more")
+
+    def test_is_read_on(self) -> None:
+        """A peer that says little is read on, so that its end is noticed."""
+        link = self.held()
+        link.client.send(b"hello")
+        link.pump()
+        self.assertTrue(link.socket.reading)
+
+    def test_ends(self) -> None:
+        """A reset, a FIN, and a FIN after close_notify alone, lose the connection at once."""
+        for end, cause in ((Link.reset, Cause.RESET), (Link.fin, Cause.EOF), (_finishes, Cause.EOF)):
+            link = self.held()
+            end(link)
+            self.assertIsNotNone(link.socket.lost)
+            self.assertTrue(self.answer.called, "the question is still asked")
+            self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+            self.assertEqual(link.events[-1].cause, cause)  # type: ignore[attr-defined]
+
+    def test_cut_request(self) -> None:
+        """A FIN without close_notify may be an attacker's: what has come before it is no request."""
+        link = self.held()
+        link.client.send(b"hello")
+        link.pump()
+        link.fin()
+        self.assertIsNotNone(link.socket.lost)
+        self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+
+    def test_nonsense_before_the_end(self) -> None:
+        """What breaks TLS and ends is lost, with the word for that."""
+        link = self.held()
+        link.to_server(b"\x17\x03\x03\x00\x20" + bytes(32))
+        link.fin()
+        self.assertIsNotNone(link.socket.lost)
+        self.assertEqual(link.kinds(), ["Accepted", "HandshakeFailed"])
+        self.assertNotEqual(link.events[-1].cause, Cause.EOF)  # type: ignore[attr-defined]
+
+    def test_whole_request(self) -> None:
+        """Data, close_notify and a FIN are a whole request: its answer is sent after the yes, and all ends well."""
+        link = self.held(Answerer)
+        self.says_all(link, b"hello")
+        self.assertIsNone(link.socket.lost)
+        self.decide(link)
+        self.assertEqual((link.recorder.data, bytes(link.received)), (b"hello", b"<hello>"))
+        self.assertIsInstance(link.recorder.lost, ConnectionDone)
+        self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_whole_request_for_a_slow_handler(self) -> None:
+        """A handler that pauses gets a kept request piece by piece, and its end after the last."""
+
+        class Pauses(HalfCloser):
+            def dataReceived(self, data: bytes) -> None:
+                super().dataReceived(data)
+                self.transport.pauseProducing()  # type: ignore[union-attr]
+
+        sent = bytes(range(250)) * 2000
+        link = self.held(Pauses)
+        self.says_all(link, sent)
+        self.decide(link)
+        pieces = 0
+        while "peer finished" not in link.recorder.told:
+            self.assertGreater(len(link.recorder.told), pieces)
+            pieces = len(link.recorder.told)
+            link.recorder.transport.resumeProducing()  # type: ignore[union-attr]
+            link.turn()
+        self.assertGreater(pieces, 3)
+        self.assertEqual((link.recorder.data, link.recorder.told[-1]), (sent, "peer finished"))
+        link.transport.write(b"thanks")
+        link.transport.loseConnection()
+        link.pump()
+        self.assertEqual(bytes(link.received), b"thanks")
+        self.assertIsInstance(link.recorder.lost, ConnectionDone)
+
+    def test_whole_request_that_nobody_decides(self) -> None:
+        """It is kept for as long as a peer may take to answer our close, whatever the policy's own deadline is."""
+        link = self.held(close=3)
+        self.says_all(link, b"hello")
+        link.clock.advance(2.9)
+        self.assertIsNone(link.socket.lost)
+        link.clock.advance(0.2)
+        self.assertIsNotNone(link.socket.lost)
+        self.assertEqual(link.clock.getDelayedCalls(), [])
+
+    def test_decided_in_time(self) -> None:
+        """That time is over with the decision."""
+        link = self.held(HalfCloser, close=3)
+        self.says_all(link, b"hello")
+        self.decide(link)
+        link.clock.advance(100)
+        self.assertEqual((link.socket.lost, link.recorder.told[-1]), (None, "peer finished"))
+
+    def test_closed(self) -> None:
+        """To close what is not decided is to drop it: there is nobody to say goodbye for."""
+        link = self.held()
+        self.tls(link).loseConnection()
+        self.assertIsInstance(link.socket.lost, ConnectionAborted)
+
+    def test_released_late(self) -> None:
+        """Whether the peer is still there is told with the decision, once."""
+        link = self.held()
+        tls = self.tls(link)
+        self.assertTrue(tls.release())
+        self.assertFalse(tls.release())
+        tls.hold()
+        link.reset()
+        self.assertFalse(tls.release())
+
+    def test_held_again(self) -> None:
+        """Who is held again in the same turn is read no more than before."""
+        link = self.held()
+        while link.socket.reading:
+            link.client.send(bytes(10000))
+            link.pump()
+        tls = self.tls(link)
+        tls.release()
+        tls.hold()
+        link.turn()
+        self.assertFalse(link.socket.reading)
+
+    def test_released_while_the_peer_does_not_read(self) -> None:
+        """Where too much is unsent at the decision the socket is not read before it is sent."""
+        link = self.held()
+        link.client.send(b"hello")
+        link.pump()
+        link.socket.producer.pauseProducing()
+        self.decide(link)
+        self.assertEqual((link.socket.reading, link.recorder.data), (False, b""))
+        link.socket.producer.resumeProducing()
+        link.turn()
+        self.assertEqual((link.socket.reading, link.recorder.data), (True, b"hello"))
+
+
+def _finishes(link: Link) -> None:
+    link.client.shutdown()
+    link.to_server(link.outgoing())
+    link.fin()
+
+
+class _Undecided:
+    """A policy that answers when the test does."""
+
+    written, digest = "p", b"p"
+
+    def __init__(self, answer: Deferred[object]) -> None:
+        self.decide = lambda peer, reactor: answer
+
+    def stop(self) -> None:
+        pass
+
+
 class HalfCloseTests(TransportCase):
     """Half-close, in both versions of TLS."""
 
@@ -1376,6 +1719,9 @@ class _Meeting:
     def handler_failed(self, failure: Failure) -> None:
         self.told.append(failure.type)
 
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        self.told.append(("backend failed", cause))
+
     def lost(self, cause: Cause | None, detail: str) -> None:
         self.told.append(("lost", cause))
 
@@ -1481,6 +1827,8 @@ class PublicDoorTests(SynchronousTestCase):
             ReadingTests,
             ProducerTests,
             ClosingTests,
+            DismissTests,
+            HeldTests,
             HalfCloseTests,
             HandlerFailureTests,
             HostilePeerTests,
