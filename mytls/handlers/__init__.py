@@ -17,6 +17,7 @@ from mytls.errors import ConfigurationError, nearest
 from mytls.handlers.builtin import discard, echo
 from mytls.handlers.callback import call
 from mytls.handlers.factory import factory
+from mytls.handlers.program import program
 from mytls.handlers.proxy import passthrough, proxy
 from mytls.handlers.stream import serve
 from mytls.interfaces import IHandlerParser
@@ -33,6 +34,7 @@ BUILT_IN: dict[str, tuple[_Parse, str]] = {
     "factory": (factory, "factory:package.module:Name"),
     "proxy": (proxy, "proxy:ENDPOINT"),
     "passthrough": (passthrough, "passthrough:ENDPOINT"),
+    "exec": (program, "exec:/path/program ARGS"),
 }
 
 

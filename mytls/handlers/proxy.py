@@ -1,86 +1,162 @@
 """
-`proxy:ENDPOINT` and `passthrough:ENDPOINT`: a backend at the other end.
+`proxy:ENDPOINT,...` and `passthrough:ENDPOINT,...`: a backend at the other end.
 
-The backend is dialled when the handler meets its client, which is after the handshake and the access rules have said
-yes: a stranger opens no connection behind us. Over TLS it is joined when its own handshake is done, so nothing that
-comes before its certificate is verified reaches the client.
+A backend is dialled when the handler meets its client, which is after the handshake and the access rules have said
+yes: a stranger opens no connection behind us. What the client says meanwhile waits on its side, and goes to the one
+backend that is reached: where one refuses, the next is dialled, and when all have, the first of them again a moment
+later, until the time of the client is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
 
-from service_identity import VerificationError
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectionClosed
-from twisted.internet.interfaces import (
-    IAddress,
-    IDelayedCall,
-    IHandshakeListener,
-    IStreamClientEndpoint,
-    IStreamClientEndpointStringParserWithReactor,
-)
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
-from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mytls.errors import ConfigurationError, nearest, one_line
-from mytls.handlers.splice import Phase, Side, abort, join, speaks_tls
+from mytls.errors import Cause, TLSFailure, one_line
+from mytls.handlers.backends import Backends, Balance, Standing
+from mytls.handlers.dial import Backend, Dial
+from mytls.handlers.health import Checks, look_for
+from mytls.handlers.places import Place, Preamble, nothing, places
+from mytls.handlers.places import client_endpoint as client_endpoint
+from mytls.handlers.places import plainly as plainly
+from mytls.handlers.preamble import OFF, check, of_client, of_look
+from mytls.handlers.splice import Phase, Side, abort, join
 from mytls.interfaces import IDrainable
-from mytls.kinds import count, port
 from mytls.settings import Deadlines, Settings
-from mytls.strings import split_endpoint
 
 _log = Logger()
+
+#: Seconds. A client whose backends have all failed tries them again after so long at most, and at least.
+AGAIN, AT_LEAST = 1.0, 0.1
+
+
+class OnTruncation(StrEnum):
+    """What a FIN without close_notify is to the other side."""
+
+    EOF = "eof"
+    RESET = "reset"
 
 
 def proxy(reactor: Any, argument: str, settings: Settings) -> ProxyFactory:
     """
     The handler `proxy:`: the decrypted bytes go to a backend.
 
-    @param argument: a client endpoint string such as `tcp:127.0.0.1:8080`
-    @param settings: their deadline C{connect} is what the backend has to accept, and to finish its TLS handshake
-    @raise ConfigurationError: one line, which names what is wrong with the string
+    @param argument: client endpoint strings such as `tcp:127.0.0.1:8080`, with commas between
+    @param settings: the deadlines C{connect} and C{half_close}, and how backends are dealt with
+    @raise ConfigurationError: one line, which names what is wrong with the string, or does not fit its backends
     """
-    return ProxyFactory(reactor, argument, client_endpoint(reactor, argument), settings.deadlines.connect)
+    return _made(ProxyFactory, reactor, argument, settings)
 
 
 def passthrough(reactor: Any, argument: str, settings: Settings) -> PassthroughFactory:
     """The handler `passthrough:`: the ciphertext itself goes to a backend. The arguments are those of L{proxy}."""
-    return PassthroughFactory(reactor, argument, client_endpoint(reactor, argument), settings.deadlines.connect)
+    return _made(PassthroughFactory, reactor, argument, settings)
+
+
+def _made(kind: type[_Made], reactor: Any, argument: str, settings: Settings) -> _Made:
+    said = settings.backend
+    return kind(
+        reactor,
+        places(reactor, argument),
+        connect=settings.deadlines.connect,
+        half_close=settings.deadlines.half_close,
+        balance=Balance(said.balance),
+        health=said.health,
+        on_truncation=OnTruncation(said.on_truncation),
+        header=said.header,
+        greets=said.starttls or "",
+    )
 
 
 class ProxyFactory(Factory):
     """
-    Joins each connection to one of its own to the backend.
+    Joins each connection to one of its own to a backend.
 
-    @ivar description: the backend's endpoint string, as written
-    @ivar endpoint: what dials it
-    @ivar connect: seconds that it may take to be ready; 0 is for ever
+    @ivar places: the backends
+    @ivar descriptions: their endpoint strings, as written
+    @ivar description: the same as one string
+    @ivar backends: how they are, and whose turn it is
+    @ivar connect: seconds that a client waits for one that is ready; 0 is for ever
+    @ivar half_close: seconds that one direction may be silent when the other has ended; 0 is for ever
+    @ivar on_truncation: what a FIN without close_notify is to the other side
+    @ivar header: the PROXY header that backends hear first
+    @ivar greets: the protocol whose greeting backends say, and clients have had already; empty where they have not
     """
 
     noisy = False
 
     def __init__(
-        self, reactor: Any, description: str, endpoint: IStreamClientEndpoint, connect: float = Deadlines().connect
+        self,
+        reactor: Any,
+        places: Sequence[Place],
+        *,
+        connect: float = Deadlines().connect,
+        half_close: float = Deadlines().half_close,
+        balance: Balance = Balance.ROUND_ROBIN,
+        health: str = "off",
+        on_truncation: OnTruncation = OnTruncation.EOF,
+        header: str = OFF,
+        greets: str = "",
     ) -> None:
+        """
+        @param health: C{off}, C{tcp}, or an C{http://} address
+        @raise ConfigurationError: a health check that is none of these; a header that has no place; one line
+        """
+        check(header, places)
         self.reactor = reactor
-        self.description = description
-        self.endpoint = endpoint
+        self.places = tuple(places)
+        self.descriptions = tuple(place.description for place in places)
+        self.description = ",".join(self.descriptions)
+        self.backends = Backends(self.descriptions, reactor, balance)
         self.connect = connect
+        self.half_close = half_close
+        self.on_truncation = on_truncation
+        self.header = header
+        self.greets = greets
+        self._dials_for_health = health == "tcp"
+        look = look_for(reactor, health, self.places, connect, of_look(header))
+        self._checks = None if look is None else Checks(reactor, len(self.places), look, self._found)
 
     def buildProtocol(self, addr: IAddress | None) -> Client:  # type: ignore[override]  # it knows its own factory
         """A client has come."""
         return Client(self)
 
+    def startFactory(self) -> None:
+        """Clients may come."""
+        if self._checks is not None:
+            self._checks.start()
+
+    def stopFactory(self) -> None:
+        """None come any more."""
+        if self._checks is not None:
+            self._checks.stop()
+
+    def health(self) -> tuple[Standing, ...]:
+        """How each backend is, in the order of the string."""
+        return self.backends.standings()
+
     def logPrefix(self) -> str:
-        """Twisted's log names the backend."""
+        """Twisted's log names the backends."""
         return f"proxy:{self.description}"
+
+    def _found(self, at: int, why: str) -> None:
+        """A health check is done. A dial that was one says besides that the backend may be dialled again."""
+        if not why and self._dials_for_health:
+            self.backends.reached(at)
+        if not self.backends.found(at, well=not why):
+            return
+        description = one_line(self.places[at].description)
+        if why:
+            _log.warn("{backend} is unhealthy, and left out: {why}", backend=description, why=why)
+        else:
+            _log.info("{backend} is healthy again", backend=description)
 
 
 class PassthroughFactory(ProxyFactory):
@@ -90,33 +166,41 @@ class PassthroughFactory(ProxyFactory):
     """
 
     def logPrefix(self) -> str:
-        """Twisted's log names the backend."""
+        """Twisted's log names the backends."""
         return f"passthrough:{self.description}"
+
+
+_Made = TypeVar("_Made", bound=ProxyFactory)
 
 
 @implementer(IDrainable)
 class Client(Side):
-    """The client's side. It dials the backend, and is paused when it has said much before that is there."""
+    """The client's side. It dials the backends, and is paused when it has said much before one is there."""
 
+    who = "client"
     factory: ProxyFactory
 
     def __init__(self, factory: ProxyFactory) -> None:
-        super().__init__(factory.reactor)
+        eof = factory.on_truncation is OnTruncation.EOF
+        super().__init__(factory.reactor, factory.half_close, carries_truncation_on=eof)
         self.factory = factory
-        self._backend: Backend | None = None
-        self._dialling: Deferred[Any] | None = None
-        self._deadline: IDelayedCall | None = None
+        self._preamble: Preamble = nothing
+        self._dial: Dial | None = None
+        self._at: int | None = None
+        self._dialled = 0.0
+        self._until = 0.0
+        self._tried: dict[int, Cause] = {}
 
     def connectionMade(self) -> None:
         """Dial."""
-        factory = self.factory
-        self._backend = Backend(self)
-        if factory.connect:
-            self._deadline = factory.reactor.callLater(factory.connect, self._late)
-        dialling = maybeDeferred(factory.endpoint.connect, _One(self._backend))
-        if self.phase is Phase.APART:  # an endpoint may be done at once
-            self._dialling = dialling
-        dialling.addErrback(self._not_reached)
+        self._until = self._clock.seconds() + self.factory.connect
+        try:
+            self._preamble = of_client(self.factory.header, self.transport)
+        except TLSFailure as failure:
+            self.phase = Phase.ENDED
+            abort(self.transport, failure.cause, failure.detail)
+        else:
+            self._dial_next()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Gone, maybe before there was a backend."""
@@ -128,180 +212,79 @@ class Client(Side):
         if self.phase is Phase.JOINED:
             self.close_when_quiet()
         elif self.phase is Phase.APART:
+            self._stop_dialling()
             self.close()
-            self._stop_dialling()
 
-    def reached(self, backend: Backend) -> None:
-        """The backend is there, and is who it should be."""
-        if self.phase is Phase.APART:
-            self._stop_deadline()
-            self._backend = self._dialling = None
-            join(self, backend)
-        elif self.phase is Phase.ENDED:  # it comes too late
-            abort(backend.transport)
+    # --- the search for a backend
 
-    def failed(self, why: str) -> None:
-        """The backend cannot be had; the log says so once."""
-        if self.phase is Phase.APART:
+    def _dial_next(self) -> None:
+        """One that was not tried, in its part of the time that is left."""
+        factory = self.factory
+        at = factory.backends.next(self._tried)
+        if at is None:
+            self._tried.clear()
+            at = factory.backends.next(())
+        assert at is not None
+        seconds = 0.0
+        if factory.connect:
+            left = self._until - self._clock.seconds()
+            seconds = left / (len(factory.places) - len(self._tried))
+        self._at, self._dialled = at, self._clock.seconds()
+        factory.backends.opened(at)
+        told = (self._reached, self._failed)
+        self._dial = dial = Dial(self._clock, factory.places[at], seconds, *told, self._preamble, factory.greets)
+        dial.begin(Backend(self._clock, factory.half_close, carries_truncation_on=self.carries_truncation_on))
+
+    def _reached(self, backend: Backend) -> None:
+        """It is there, and is who it should be."""
+        self._dial = None
+        if self._at is not None:
+            self.factory.backends.reached(self._at)
+        join(self, backend)
+
+    def _failed(self, cause: Cause, why: str) -> None:
+        """It cannot be had: the next one, now or in a moment."""
+        at = self._leave()
+        assert at is not None
+        factory, self._dial = self.factory, None
+        factory.backends.failed(at, self._dialled)
+        description = factory.places[at].description
+        self._tell(description, cause, why)
+        self._tried[at] = cause
+        all_tried = len(self._tried) == len(factory.places)
+        wait = min(max(factory.backends.wait(), AT_LEAST), AGAIN) if all_tried else 0.0
+        if self._is_over(wait):
             self.phase = Phase.ENDED
-            _log.warn("no backend at {backend}: {why}", backend=one_line(self.factory.description), why=why)
-            self._stop_dialling()
-            abort(self.transport)
+            abort(self.transport, cause, f"no backend at {one_line(description)}: {why}")
+        elif wait:
+            self._timer.set(wait, self._dial_next)
+        else:
+            self._dial_next()
 
-    def _not_reached(self, failure: Failure) -> None:
-        self.failed(plainly(failure.value))
+    def _is_over(self, wait: float) -> bool:
+        """Whether there is no time for another try; or no use in one, where nobody is who it should be."""
+        if wait and all(cause is Cause.BACKEND_UNVERIFIED for cause in self._tried.values()):
+            return True
+        return bool(self.factory.connect) and self._clock.seconds() + wait >= self._until
 
-    def _late(self) -> None:
-        self.failed(f"it was not ready within {self.factory.connect:g} s")
+    def _tell(self, backend: str, cause: Cause, why: str) -> None:
+        """Whoever keeps account of what happens to the client, else the log."""
+        tell = getattr(self.transport, "backend_failed", None)
+        if tell is not None:
+            tell(backend, cause, why)
+        else:
+            _log.warn("no backend at {backend}: {why}", backend=one_line(backend), why=why)
 
     def _stop_dialling(self) -> None:
-        self._stop_deadline()
-        backend, self._backend = self._backend, None
-        dialling, self._dialling = self._dialling, None
-        if dialling is not None:
-            dialling.cancel()
-        if backend is not None and backend.connected:
-            abort(backend.transport)
+        self._timer.stop()
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.cancel()
+        self._leave()
 
-    def _stop_deadline(self) -> None:
-        deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
-
-
-@implementer(IHandshakeListener)
-class Backend(Side):
-    """The backend's side."""
-
-    def __init__(self, client: Client) -> None:
-        super().__init__(client.factory.reactor)
-        self._client: Client | None = client
-        self._description = client.factory.description
-
-    def connectionMade(self) -> None:
-        """It has accepted; over TLS that says nothing yet."""
-        _send_small_writes_at_once(self.transport)
-        if not speaks_tls(self.transport):
-            self._is_ready()
-
-    def handshakeCompleted(self) -> None:
-        """Its handshake is done. Twisted says so too where the name was wrong and the connection is given up."""
-        if not getattr(self.transport, "disconnecting", False):
-            self._is_ready()
-
-    def dataReceived(self, data: bytes) -> None:
-        """For the client, if it comes after the handshake."""
-        if self._client is not None:
-            self._client.failed("it sent data before its TLS handshake was done")
-        else:
-            super().dataReceived(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Gone, maybe before it was ready."""
-        error, client = reason.value, self._client
-        ordinary = isinstance(error, ConnectionClosed)
-        self._client, self.connected = None, 0
-        if client is not None:
-            client.failed("it closed the connection during its TLS handshake" if ordinary else plainly(error))
-        elif not ordinary and self.phase is Phase.JOINED:  # TLS 1.3 tells a client last that its certificate is wrong
-            _log.warn("lost {backend}: {why}", backend=one_line(self._description), why=plainly(error))
-        super().connectionLost(reason)
-
-    def _is_ready(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.reached(self)
-
-
-def _send_small_writes_at_once(transport: Any) -> None:
-    """Without Nagle's algorithm, which delays the last piece of every answer; a UNIX socket has none."""
-    if isinstance(transport.getPeer(), IPv4Address | IPv6Address) and hasattr(transport, "setTcpNoDelay"):
-        transport.setTcpNoDelay(True)
-
-
-class _One(Factory):
-    """Makes the one protocol that it has."""
-
-    noisy = False
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def buildProtocol(self, addr: IAddress | None) -> Backend:
-        return self._backend
-
-
-# --- the endpoint string
-
-#: What Twisted's own client endpoints have to have, and what else they know.
-_STOCK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "tcp": (("host", "port"), ("timeout", "bindAddress")),
-    "unix": (("path",), ("timeout", "lockfile")),
-    "tls": (
-        ("host", "port"),
-        ("timeout", "bindAddress", "certificate", "privateKey", "trustRoots", "endpoint"),
-    ),
-    "ssl": (("host", "port"), ("timeout", "bindAddress", "certKey", "privateKey", "caCertsDir", "hostname")),
-}
-
-
-def client_endpoint(reactor: Any, description: str) -> IStreamClientEndpoint:
-    """
-    Any client endpoint string, as Twisted reads it.
-
-    @raise ConfigurationError: Twisted cannot read it; one line
-    """
-    arguments, words = split_endpoint(description)
-    prefix = arguments[0].lower() if arguments else ""
-    if not prefix:
-        raise ConfigurationError("expected a client endpoint such as tcp:127.0.0.1:8080 or unix:/run/app.sock")
-    if prefix in _STOCK:
-        _check_words(prefix, arguments[1:], words)
-    else:
-        _check_prefix(prefix)
-    try:
-        return clientFromString(reactor, description)  # type: ignore[no-any-return]
-    except Exception as error:  # each parser has errors of its own
-        raise ConfigurationError(plainly(error)) from None
-
-
-def _check_prefix(prefix: str) -> None:
-    known = [plugin.prefix for plugin in getPlugins(IStreamClientEndpointStringParserWithReactor)]
-    if prefix not in (each.lower() for each in known):
-        raise ConfigurationError(f"there is no endpoint type {prefix!r}{nearest(prefix, sorted({*_STOCK, *known}))}")
-
-
-def _check_words(prefix: str, arguments: tuple[str, ...], words: dict[str, str]) -> None:
-    needed, more = _STOCK[prefix]
-    for word in words:
-        if word not in (*needed, *more):
-            raise ConfigurationError(f"{word}= is no word of {prefix}:{nearest(word, (*needed, *more))}")
-    missing = [word for word in needed if word not in words][len(arguments) :]
-    if missing:
-        raise ConfigurationError(f"{prefix}: needs {' and '.join(missing)}, as in {prefix}:{':'.join(needed)}")
-    if prefix != "tls" and len(arguments) > sum(word not in words for word in needed):  # whose others may stand so too
-        raise ConfigurationError(f"too many words for {prefix}:; a colon in a value is written \\:")
-    if "port" in needed:
-        _check_number("port", port, words["port"] if "port" in words else arguments["host" not in words])
-    if "timeout" in words:
-        _check_number("timeout", count, words["timeout"])
-
-
-def _check_number(word: str, parse: Callable[[str], int], written: str) -> None:
-    try:
-        parse(written)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{word}={written}: {error}") from None
-
-
-def plainly(error: BaseException | None) -> str:
-    """What went wrong between us and a backend, or in reading its string, as one line."""
-    match error:
-        case VerificationError():
-            return "its certificate is for another name"
-        case OSError(strerror=str(text), filename=str(name)):
-            return one_line(f"{text}: {name}")
-        case Exception(args=(list() as reasons,)):  # OpenSSL's: library, function and reason of each
-            return one_line("TLS: " + ("; ".join(str(each[-1]) for each in reasons) or "the connection failed"))
-    text = " ".join(str(error).split()) or type(error).__name__
-    return one_line(text.removesuffix("."))
+    def _leave(self) -> int | None:
+        """The backend has one client less. @return: which one"""
+        at, self._at = self._at, None
+        if at is not None:
+            self.factory.backends.closed(at)
+        return at

@@ -5,14 +5,18 @@ Each side is the protocol of one connection and the producer of the other: who i
 slower, so what is held is bounded by the two transports' buffers. An end goes through as what it was: the end of one
 direction as that, a clean close as a close after all is written, and a reset as a reset, so that nobody takes half an
 answer for a whole one. Whoever has said that it is through before it is lost has lost nothing on the way there.
+
+When one direction has ended the other may go on for as long as it likes, if it says something now and then: many
+never close what they do not read from any more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableDescriptor,
@@ -26,9 +30,11 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mytls.errors import Cause
+
 #: How many bytes a side takes before it is joined; then it is paused. Until then its end is heard.
 MAX_WAITING = 64 * 1024
-#: Seconds. What is left when the other side is gone has to be read by then.
+#: Seconds. Of what is left when the other side is gone, some has to be read in each such time.
 LINGER = 60.0
 #: Seconds. Where nothing moves for so long when the service stops, nobody is in the middle of anything.
 QUIET = 1.0
@@ -49,29 +55,41 @@ class Side(Protocol):
     """
     One of two connections.
 
+    @ivar who: its peer, in the words of a log
     @ivar phase: how far its life has come
     @ivar through: whether its peer has said all it had to say
+    @ivar carries_truncation_on: what our own TLS looks at: whether the peer's FIN without close_notify is an end like
+        any other, and no reset
     """
 
     transport: Any
+    who = "other side"
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, half_close: float = 0.0, *, carries_truncation_on: bool = False) -> None:
+        """@param half_close: seconds that one may be silent when the other has ended its direction; 0 is for ever"""
         self.phase = Phase.APART
         self.through = False
+        self.carries_truncation_on = carries_truncation_on
         self._clock = clock
+        self._half_close = half_close
         self._other: Side | None = None
         self._waiting = bytearray()
         self._came = 0
+        self._heard = 0.0
         self._held = False
-        self._timer: IDelayedCall | None = None
+        self._timer = _Timer(clock)
+        self._silence = _Timer(clock)
 
     # --- what the transport tells
 
     def dataReceived(self, data: bytes) -> None:
         """For the other side, now or once there is one."""
         self._came += len(data)
-        if self._other is not None:
-            self._other.transport.write(data)
+        other = self._other
+        if other is not None:
+            if other.through:
+                self._heard = self._clock.seconds()
+            other.transport.write(data)
         elif self.phase is Phase.APART:
             self._waiting += data
             if len(self._waiting) >= MAX_WAITING:
@@ -88,7 +106,7 @@ class Side(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self._stop_timer()
+        self._timer.stop()
         self.phase = Phase.ENDED
         other = self._other
         if other is None:
@@ -98,7 +116,7 @@ class Side(Protocol):
         if self.through or reason.check(ConnectionDone):
             other.close()
         else:
-            abort(other.transport)
+            abort(other.transport, *self._why_lost(reason))
 
     # --- what the other side's transport asks
 
@@ -121,14 +139,14 @@ class Side(Protocol):
     def close(self) -> None:
         """Send what was written, and close; whoever does not read it in time is cut off."""
         self.phase = Phase.ENDED
-        self._set_timer(LINGER, lambda: abort(self.transport))
+        self._timer.set(LINGER, self._cut_off, _queued(self.transport))
         self.transport.loseConnection()
 
     def close_when_quiet(self) -> None:
         """Go on for as long as bytes come from either side, then close both."""
         other = self._other
         if other is not None:
-            self._set_timer(QUIET, self._close_if_quiet, self._came + other._came)
+            self._timer.set(QUIET, self._close_if_quiet, self._came + other._came)
 
     def _close_if_quiet(self, before: int) -> None:
         other = self._other
@@ -137,11 +155,53 @@ class Side(Protocol):
         else:
             self.close_when_quiet()
 
+    def _unread(self) -> int:
+        """How many bytes wait on the two transports, as far as they can tell."""
+        return _queued(self.transport) + (_queued(self._other.transport) if self._other is not None else 0)
+
+    def _cut_off(self, before: int) -> None:
+        left = _queued(self.transport)
+        if 0 < left < before:  # it still reads what was sent before: not dead, only slow
+            self._timer.set(LINGER, self._cut_off, left)
+        else:
+            abort(self.transport)
+
+    def _why_lost(self, reason: Failure) -> tuple[Cause, str]:
+        """What the other side's transport is told of an end that is none."""
+        how = "was cut" if reason.check(ConnectionAborted) else "was reset"
+        return Cause.RESET, f"the connection of the {self.who} {how}"
+
     def _pass_end_on(self, other: Side) -> None:
         if other.through:
             self._close_both(other)
-        else:
-            end_writing(other.transport)
+            return
+        end_writing(other.transport)
+        if self._half_close and self._other is other:
+            other._heard = self._clock.seconds()
+            other._await_end(self._half_close)
+
+    # --- alone: the other direction has ended
+
+    def _await_end(self, seconds: float) -> None:
+        self._silence.set(seconds, self._look_for_silence, self._came, self._unread())
+
+    def _look_for_silence(self, came: int, unread: int) -> None:
+        """Whether it has said nothing for so long, while nobody has read any of what was said before."""
+        other, left = self._other, self._unread()
+        if other is None:
+            return
+        silent = self._clock.seconds() - self._heard
+        if silent < self._half_close:
+            self._await_end(self._half_close - silent)
+            return
+        if left and (left < unread or came != self._came):  # in which case nobody can tell yet
+            self._await_end(self._half_close)
+            return
+        self._part(other)
+        detail = f"the {other.who} had ended its direction, and nothing has come from the {self.who} for "
+        for side in (self, other):
+            side.transport.unregisterProducer()
+            abort(side.transport, Cause.HALF_CLOSE, f"{detail}{self._half_close:g} s")
 
     def _close_both(self, other: Side) -> None:
         self._part(other)
@@ -153,6 +213,8 @@ class Side(Protocol):
         """From here on each ends by itself, and what becomes of one is nothing to the other."""
         self._other = other._other = None
         self.phase = other.phase = Phase.ENDED
+        for side in (self, other):
+            side._silence.stop()
 
     def _hand_over(self) -> None:
         """What has come before there was another side is its first."""
@@ -167,16 +229,25 @@ class Side(Protocol):
         elif not self._held:
             self.transport.resumeProducing()
 
-    # --- its timer
 
-    def _set_timer(self, seconds: float, call: Any, *arguments: Any) -> None:
-        self._stop_timer()
-        self._timer = self._clock.callLater(seconds, call, *arguments)
+class _Timer:
+    """At most one call to come."""
 
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+    __slots__ = ("_call", "_clock")
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._call: IDelayedCall | None = None
+
+    def set(self, seconds: float, call: Callable[..., None], *arguments: Any) -> None:
+        """In place of the one that there was."""
+        self.stop()
+        self._call = self._clock.callLater(seconds, call, *arguments)
+
+    def stop(self) -> None:
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
 
 
 def join(one: Side, other: Side) -> None:
@@ -213,6 +284,21 @@ def end_writing(transport: Any) -> None:
         transport.loseConnection()
 
 
-def abort(transport: Any) -> None:
-    """Drop a connection; one of which that cannot be asked is closed."""
-    getattr(transport, "abortConnection", transport.loseConnection)()
+def abort(transport: Any, cause: Cause | None = None, detail: str = "") -> None:
+    """
+    Drop a connection; one of which that cannot be asked is closed.
+
+    @param cause: why, for a transport that tells others how it has ended (C{abort_because})
+    @param detail: the same in a few words
+    """
+    because = getattr(transport, "abort_because", None)
+    if cause is not None and because is not None:
+        because(cause, detail)
+    else:
+        getattr(transport, "abortConnection", transport.loseConnection)()
+
+
+def _queued(transport: Any) -> int:
+    """How many bytes wait for the peer to read, on a transport that can tell."""
+    queued = getattr(transport, "queued", None)
+    return queued() if queued is not None else 0

@@ -19,7 +19,7 @@ from twisted.internet.error import (
     ConnectionRefusedError,
     DNSLookupError,
 )
-from twisted.internet.interfaces import IProtocolFactory, ISSLTransport, IStreamClientEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, ISSLTransport, IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
@@ -27,11 +27,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mytls.errors import ConfigurationError
+from mytls.errors import Cause, ConfigurationError
 from mytls.handlers import handler_from_string
-from mytls.handlers.proxy import Client, PassthroughFactory, ProxyFactory, client_endpoint, plainly
+from mytls.handlers.backends import Balance
+from mytls.handlers.health import EVERY
+from mytls.handlers.places import Place, places
+from mytls.handlers.proxy import (
+    Client,
+    OnTruncation,
+    PassthroughFactory,
+    ProxyFactory,
+    client_endpoint,
+    plainly,
+)
 from mytls.handlers.splice import MAX_WAITING, QUIET
 from mytls.interfaces import IDrainable
+from mytls.settings import Deadlines
 from tests.files import folder
 from tests.lines import log_lines
 from tests.memory import CLIENT_ADDRESS, Link, SocketInMemory, authority, key_pair
@@ -220,13 +231,32 @@ class DialTests(ProxyTests):
         self.assertEqual(bytes(backend.wire), b"x" * MAX_WAITING)
 
     def test_refused(self) -> None:
-        """Where the backend cannot be reached the client is dropped; one line says where and why."""
-        _, socket = self.client()
-        self.dial_fails(ConnectionRefusedError())
+        """Where the backend cannot be reached in time the client is dropped; each dial has a line that says why."""
+        factory = self.factory()
+        _, socket = self.client(factory)
+        dials = 0
+        while socket.lost is None:
+            self.dial_fails(ConnectionRefusedError(), dials)
+            dials += 1
+            self.reactor.advance(1)
+        self.assertGreaterEqual(dials, 5)
+        self.assertLessEqual(self.reactor.seconds(), factory.connect + 1)
         self.assertEqual(type(socket.lost), ConnectionAborted)
-        self.assertEqual(self.lines, [f"no backend at {BACKEND}: Connection was refused by other side"])
+        self.assertEqual(self.lines, [f"no backend at {BACKEND}: Connection was refused by other side"] * dials)
         self.assertEqual(self.pending(), [])
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_refused_for_a_moment(self) -> None:
+        """A backend that restarts costs its clients nothing: what they said first is the first that it hears."""
+        client, socket = self.client()
+        client.dataReceived(b"question")
+        self.dial_fails(ConnectionRefusedError())
+        client.dataReceived(b", and more")
+        self.assertIsNone(socket.lost)
+        self.reactor.advance(1)
+        backend = self.accept(1)
+        self.assertEqual(bytes(backend.wire), b"question, and more")
+        self.assertEqual(self.pending(), [])
 
     def test_refused_at_once(self) -> None:
         """An endpoint that fails before it returns, or raises, is no different."""
@@ -242,7 +272,7 @@ class DialTests(ProxyTests):
                 raise ConnectBindError(osError=99, string="no such address")
 
         for endpoint in (Fails(), Raises()):
-            _, socket = self.client(ProxyFactory(self.reactor, "x:y", endpoint))
+            _, socket = self.client(ProxyFactory(self.reactor, [Place("x:y", endpoint)], connect=0.05))
             self.assertEqual(type(socket.lost), ConnectionAborted)
         self.assertEqual(
             self.lines,
@@ -267,7 +297,7 @@ class DialTests(ProxyTests):
                 made.callback(protocol)
                 return made
 
-        client, socket = self.client(ProxyFactory(self.reactor, "x:y", AtOnce()))
+        client, socket = self.client(ProxyFactory(self.reactor, [Place("x:y", AtOnce())]))
         client.dataReceived(b"hello")
         self.assertEqual(bytes(sockets[0].wire), b"hello")
         socket.lose(ConnectionDone())
@@ -311,7 +341,7 @@ class DialTests(ProxyTests):
     def test_no_deadline(self) -> None:
         """A deadline of 0 is none."""
         endpoint = TCP4ClientEndpoint(self.reactor, "backend.example", 8080)
-        _, socket = self.client(ProxyFactory(self.reactor, BACKEND, endpoint, 0))
+        _, socket = self.client(ProxyFactory(self.reactor, [Place(BACKEND, endpoint)], connect=0))
         self.assertEqual(self.pending(), [])
         self.reactor.advance(10_000)
         self.assertIsNone(socket.lost)
@@ -337,7 +367,7 @@ class DialTests(ProxyTests):
                 return Deferred(lambda _: None)
 
         endpoint = Deaf()
-        client, socket = self.client(ProxyFactory(self.reactor, "x:y", endpoint))
+        client, socket = self.client(ProxyFactory(self.reactor, [Place("x:y", endpoint)]))
         client.dataReceived(b"question")
         socket.lose(ConnectionDone())
         protocol: Any = endpoint.factory.buildProtocol(None)
@@ -346,6 +376,13 @@ class DialTests(ProxyTests):
         protocol.dataReceived(b"hello?")
         self.assertEqual(type(backend.lost), ConnectionAborted)
         self.assertEqual(backend.writes, [])
+
+    def test_hears_half_closes(self) -> None:
+        """What Twisted's endpoints put between a backend's transport and us lets the end of one direction through."""
+        self.client()
+        between: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
+        between.makeConnection(SocketInMemory(between))
+        self.assertTrue(IHalfCloseableProtocol.providedBy(between))
 
     def test_half_closed_while_dialling(self) -> None:
         """Who asks, ends its direction and waits is answered."""
@@ -358,6 +395,252 @@ class DialTests(ProxyTests):
         backend.protocol.readConnectionLost()
         self.assertEqual(bytes(socket.wire), b"answer")
         self.assertEqual((type(socket.lost), type(backend.lost)), (ConnectionDone, ConnectionDone))
+
+
+class TellingSocket(SocketInMemory):
+    """A transport that keeps account of what happens to its client, as that of a TLS listener does."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__(protocol)
+        self.told: list[tuple[str, ...]] = []
+
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        self.told.append((backend, cause, detail))
+
+    def abort_because(self, cause: Cause, detail: str) -> None:
+        self.told.append((cause, detail))
+        self.abortConnection()
+
+
+class SeveralTests(ProxyTests):
+    """More than one backend."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.made = self.several()
+
+    def several(self, count: int = 3, **how: Any) -> ProxyFactory:
+        """A proxy to backends on the ports 1, 2, 3."""
+        described = ",".join(f"tcp:10.0.0.1:{port}" for port in range(1, count + 1))
+        return ProxyFactory(self.reactor, places(self.reactor, described), **how)
+
+    def telling(self) -> tuple[Client, TellingSocket]:
+        """A client whose transport keeps account."""
+        client = self.made.buildProtocol(CLIENT_ADDRESS)
+        socket = TellingSocket(client)
+        client.makeConnection(socket)
+        return client, socket
+
+    @property
+    def ports(self) -> list[int]:
+        """Who was dialled, in order."""
+        return [each[1] for each in self.reactor.tcpClients]
+
+    def states(self, factory: ProxyFactory | None = None) -> list[tuple[str, int]]:
+        """How each backend is, and how many have it."""
+        return [(each.state, each.open) for each in (factory or self.made).health()]
+
+    def test_of_a_string(self) -> None:
+        """A string with commas is a proxy to each, as is one for ciphertext."""
+        for handler in ("proxy", "passthrough"):
+            made = self.factory(f"{handler}:tcp:a:1,tls:b:2,unix:/c,d")
+            self.assertEqual([each.description for each in made.places], ["tcp:a:1", "tls:b:2", "unix:/c,d"])
+            self.assertEqual(made.logPrefix(), f"{handler}:tcp:a:1,tls:b:2,unix:/c,d")
+
+    def test_turns(self) -> None:
+        """Clients go to the backends in turn."""
+        for _ in range(4):
+            self.client(self.made)
+        self.assertEqual(self.ports, [1, 2, 3, 1])
+        self.assertEqual(self.states(), [("up", 2), ("up", 1), ("up", 1)])
+
+    def test_the_first(self) -> None:
+        """Where the first is wanted all go to it, and to the next only while it is gone."""
+        self.made = self.several(balance=Balance.FIRST)
+        self.client(self.made)
+        self.client(self.made)
+        self.dial_fails(ConnectionRefusedError(), 1)
+        self.client(self.made)
+        self.assertEqual(self.ports, [1, 1, 2, 2])
+        self.reactor.advance(1)
+        self.client(self.made)
+        self.assertEqual(self.ports, [1, 1, 2, 2, 1])
+
+    def test_the_least(self) -> None:
+        """Where the least is wanted a client goes to the backend with the fewest; who has gone counts no more."""
+        self.made = self.several(2, balance=Balance.LEAST_CONNECTIONS)
+        sockets = [self.client(self.made)[1] for _ in range(4)]
+        backend = self.accept(1)
+        sockets[1].lose(ConnectionDone())
+        self.assertIsNotNone(backend.lost)
+        sockets[3].lose(ConnectionDone())
+        self.assertEqual(self.states(), [("up", 2), ("up", 0)])
+        self.client(self.made)
+        self.client(self.made)
+        self.assertEqual(self.ports, [1, 2, 1, 2, 2, 2])
+
+    def test_failover(self) -> None:
+        """Who is refused by one goes to the next at once, with all that it has said; no one else hears of that."""
+        client, socket = self.telling()
+        client.dataReceived(b"question")
+        self.dial_fails(ConnectionRefusedError())
+        client.dataReceived(b"!")
+        client.readConnectionLost()
+        self.dial_fails(DNSLookupError("no such host"), 1)
+        backend = self.accept(2)
+        self.assertEqual((bytes(backend.wire), backend.fin_sent), (b"question!", True))
+        backend.protocol.dataReceived(b"answer")
+        self.assertEqual(bytes(socket.wire), b"answer")
+        refused = ("tcp:10.0.0.1:1", "backend-refused", "Connection was refused by other side")
+        unknown = ("tcp:10.0.0.1:2", "backend-refused", "DNS lookup failed: no such host")
+        self.assertEqual((socket.told, self.lines), ([refused, unknown], []))
+        self.assertEqual(self.states(), [("down", 0), ("down", 0), ("up", 1)])
+
+    def test_left_out(self) -> None:
+        """Who has refused one client is not the first to be tried for the next, until a while is over."""
+        self.client(self.made)
+        self.dial_fails(ConnectionRefusedError())
+        self.accept(1)
+        self.client(self.made)
+        self.client(self.made)
+        self.assertEqual(self.ports, [1, 2, 3, 2])
+        self.reactor.advance(1)
+        self.client(self.made)
+        self.client(self.made)
+        self.accept(5)
+        self.assertEqual(self.ports, [1, 2, 3, 2, 3, 1])
+        self.assertEqual(self.states()[0], ("up", 1))
+
+    def test_silent(self) -> None:
+        """One that does not answer has its part of the time, and the next one the rest."""
+        client, socket = self.telling()
+        client.dataReceived(b"question")
+        self.reactor.advance(self.made.connect / 3)
+        self.assertEqual(self.ports, [1, 2])
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.reactor.advance(self.made.connect / 3)
+        self.assertEqual(bytes(self.accept(2).wire), b"question")
+        causes = [cause for _, cause, _ in socket.told]
+        self.assertEqual((causes, self.pending()), (["backend-timeout", "backend-timeout"], []))
+
+    def test_all_silent(self) -> None:
+        """Where none answers the client's time is the one that it has with a single backend, and then it is over."""
+        _, socket = self.telling()
+        for _ in range(3):
+            self.assertIsNone(socket.lost)
+            self.reactor.advance(self.made.connect / 3)
+        self.assertEqual(type(socket.lost), ConnectionAborted)
+        self.assertEqual(socket.told[-1][0], "backend-timeout")
+        self.assertIn("no backend at tcp:10.0.0.1:3: it was not ready within", socket.told[-1][1])
+        self.assertEqual((self.states(), self.pending()), ([("down", 0)] * 3, []))
+
+    def test_again_after_all(self) -> None:
+        """Where all refuse each is tried once, and a moment later once more."""
+        self.made = self.several(2)
+        client, socket = self.telling()
+        client.dataReceived(b"question")
+        for at in range(2):
+            self.dial_fails(ConnectionRefusedError(), at)
+        self.assertEqual(self.ports, [1, 2])
+        self.reactor.advance(1)
+        self.dial_fails(ConnectionRefusedError(), 2)
+        self.assertEqual(sorted(self.ports), [1, 1, 2, 2])
+        self.assertEqual(bytes(self.accept(3).wire), b"question")
+        self.assertEqual((socket.lost, self.pending()), (None, []))
+
+    def test_nobody_is_refused_without_a_try(self) -> None:
+        """Where all are left out a client is not turned away: those that are due first are tried first."""
+        self.made = self.several(2)
+        self.client(self.made)
+        self.dial_fails(ConnectionRefusedError(), 0)
+        self.dial_fails(ConnectionRefusedError(), 1)
+        before = len(self.ports)
+        self.client(self.made)
+        self.assertEqual(len(self.ports), before + 1)
+
+    def test_gone_while_it_waits(self) -> None:
+        """A client that goes before the next try leaves nothing behind; so does one when the service stops."""
+        self.made = self.several(1)
+        for end in (lambda client: client.transport.lose(ConnectionLost()), lambda client: client.drain()):
+            client, socket = self.client(self.made)
+            self.dial_fails(ConnectionRefusedError(), -1)
+            self.assertEqual(len(self.pending()), 1)
+            end(client)
+            self.assertIsNotNone(socket.lost)
+            self.assertEqual((self.pending(), self.states()), ([], [("down", 0)]))
+
+    def test_gone_while_it_is_dialled(self) -> None:
+        """A client that goes while a backend is dialled is no failure of that backend."""
+        _, socket = self.client(self.made)
+        socket.lose(ConnectionDone())
+        self.assertEqual((self.states()[0], self.ports, self.lines), (("up", 0), [1], []))
+
+    def test_a_backend_that_resets(self) -> None:
+        """Once a backend has heard the client nobody else does: its reset is the client's, with the word for it."""
+        client, socket = self.telling()
+        client.dataReceived(b"question")
+        self.accept().lose(ConnectionLost())
+        self.assertEqual((type(socket.lost), self.ports), (ConnectionAborted, [1]))
+        self.assertEqual(socket.told, [("reset", "the connection of the backend was reset")])
+
+    def test_unhealthy(self) -> None:
+        """Who is not well is left out; its clients are told in the log, once, and so is its return."""
+        made = self.made = self.several(2, health="tcp")
+        made.doStart()
+        self.dial_fails(ConnectionRefusedError(), 0)
+        accepted = self.accept(1)
+        self.assertIsNotNone(accepted.lost)
+        self.assertEqual(self.states(), [("unhealthy", 0), ("up", 0)])
+        self.client(made)
+        self.client(made)
+        self.assertEqual(self.ports, [1, 2, 2, 2])
+        self.accept(2)
+        self.accept(3)
+        self.reactor.advance(EVERY)
+        self.accept(4)
+        self.assertEqual(self.states()[0], ("up", 0))
+        made.doStop()
+        self.assertEqual(
+            self.lines,
+            [
+                "tcp:10.0.0.1:1 is unhealthy, and left out: Connection was refused by other side",
+                "tcp:10.0.0.1:1 is healthy again",
+            ],
+        )
+
+    def test_checks_stop(self) -> None:
+        """When nobody can come any more nobody is looked at."""
+        made = self.several(2, health="tcp")
+        made.doStart()
+        self.accept(0)
+        made.doStop()
+        self.assertTrue(self.reactor.connectors[1].stoppedConnecting)
+        self.reactor.advance(10 * EVERY)
+        self.assertEqual((self.ports, self.pending()), ([1, 2], []))
+
+    def test_half_close(self) -> None:
+        """When the backend has ended its direction a client that says nothing is let go, with the word for it."""
+        self.made = self.several(half_close=30)
+        client, socket = self.telling()
+        backend = self.accept()
+        backend.protocol.readConnectionLost()
+        self.reactor.advance(29)
+        client.dataReceived(b"still here")
+        self.reactor.advance(29)
+        self.assertIsNone(socket.lost)
+        self.reactor.advance(1)
+        self.assertEqual((type(socket.lost), type(backend.lost)), (ConnectionAborted, ConnectionAborted))
+        said = "the backend had ended its direction, and nothing has come from the client for 30 s"
+        self.assertEqual((socket.told, self.pending()), ([("half-close", said)], []))
+
+    def test_on_truncation(self) -> None:
+        """What our own TLS looks at on both sides is as the user has said."""
+        for how, carries in ((OnTruncation.EOF, True), (OnTruncation.RESET, False)):
+            self.made = self.several(on_truncation=how)
+            client, _ = self.telling()
+            self.accept(-1)
+            assert client._other is not None
+            self.assertEqual((client.carries_truncation_on, client._other.carries_truncation_on), (carries, carries))
 
 
 class JoinedTests(ProxyTests):
@@ -486,13 +769,79 @@ class JoinedTests(ProxyTests):
         self.assertEqual(type(self.backend.lost), ConnectionAborted)
         self.assertEqual(self.lines, [])
 
+    def closed(self) -> tuple[Any, str]:
+        """How the client's connection has ended, as observers hear it."""
+        event: Any = self.link.events[-1]
+        self.assertEqual(type(event).__name__, "Closed")
+        return event.cause, event.detail
+
     def test_truncated(self) -> None:
-        """An end without close_notify is not carried on as an end: the backend takes no half for the whole."""
+        """An end without close_notify is an end to the backend, whose answer still comes; the log says what it was."""
+        self.link.client.send(b"question")
+        self.link.pump()
+        self.link.fin()
+        self.turns()
+        self.assertEqual(
+            (bytes(self.backend.wire), self.backend.fin_sent, self.backend.lost), (b"question", True, None)
+        )
+        self.from_backend(b"answer")
+        self.backend.protocol.readConnectionLost()
+        self.turns()
+        self.assertEqual((bytes(self.link.received), self.link.peer_finished), (b"answer", True))
+        self.assertEqual((type(self.backend.lost), type(self.link.socket.lost)), (ConnectionDone, ConnectionDone))
+        self.assertEqual(self.closed(), ("eof", "the peer closed the connection without close_notify"))
+
+    def test_truncated_after_our_end(self) -> None:
+        """Nor is it a reset where the backend had ended first, which most clients answer so."""
+        self.from_backend(b"answer")
+        self.backend.protocol.readConnectionLost()
+        self.turns()
+        self.link.fin()
+        self.turns()
+        self.assertEqual((type(self.backend.lost), type(self.link.socket.lost)), (ConnectionDone, ConnectionDone))
+        self.assertEqual(self.closed()[0], "eof")
+
+    def test_truncated_is_a_reset(self) -> None:
+        """Where the user wants it so, nobody takes half a question for the whole."""
+        made = ProxyFactory(self.reactor, places(self.reactor, BACKEND), on_truncation=OnTruncation.RESET)
+        self.link = Link(handler=made, clock=self.reactor)
+        self.link.handshake()
+        backend = self.accept(-1)
         self.link.client.send(b"half a questi")
         self.link.pump()
         self.link.fin()
         self.turns()
+        self.assertEqual(type(backend.lost), ConnectionAborted)
+        self.assertEqual(self.closed()[0], "eof")
+
+    def test_causes(self) -> None:
+        """Observers hear of each backend that could not be had, and why the client's connection has ended."""
+        self.backend.lose(ConnectionLost())
+        self.assertEqual(self.closed(), ("reset", "the connection of the backend was reset"))
+        made = ProxyFactory(self.reactor, places(self.reactor, "tcp:a:1,tcp:b:1"), connect=0.05)
+        self.link = Link(handler=made, clock=self.reactor)
+        self.link.handshake()
+        self.dial_fails(ConnectionRefusedError(), 1)
+        self.reactor.advance(0.05)
+        told: list[Any] = [each for each in self.link.events if type(each).__name__ == "BackendFailed"]
+        self.assertEqual(
+            [(each.backend, each.cause, each.detail) for each in told],
+            [
+                ("tcp:a:1", "backend-refused", "Connection was refused by other side"),
+                ("tcp:b:1", "backend-timeout", "it was not ready within 0.05 s"),
+            ],
+        )
+        self.assertEqual(self.closed(), ("backend-timeout", "no backend at tcp:b:1: it was not ready within 0.05 s"))
+        self.link.pump()
+        self.assertFalse(self.link.peer_finished)
+
+    def test_half_close(self) -> None:
+        """A client that keeps a connection whose backend has ended is let go."""
+        self.backend.protocol.readConnectionLost()
+        self.turns()
+        self.reactor.advance(Deadlines().half_close)
         self.assertEqual(type(self.backend.lost), ConnectionAborted)
+        self.assertEqual(self.closed()[0], "half-close")
 
     def test_backend_reset(self) -> None:
         """A backend that is reset resets the client: no close_notify makes half an answer look whole."""
@@ -646,9 +995,13 @@ class TLSBackendTests(ProxyTests):
         super().setUp()
         root = Certificate.loadPEM(authority().cert_pem.bytes())
         options = optionsForClientTLS("localhost", trustRootFromCertificates([root]))
-        below = TCP4ClientEndpoint(self.reactor, "localhost", 443)
-        self.made = ProxyFactory(self.reactor, "tls:localhost:443", wrapClientTLS(options, below, self.reactor))
+        self.made = self.over_tls(options)
         self.wants_certificate = False
+
+    def over_tls(self, options: Any) -> ProxyFactory:
+        """A proxy to one backend, whose certificate these options verify."""
+        endpoint = wrapClientTLS(options, TCP4ClientEndpoint(self.reactor, "localhost", 443), self.reactor)
+        return ProxyFactory(self.reactor, [Place("tls:localhost:443", endpoint)])
 
     def dialled(self, name: str = "localhost") -> tuple[Client, SocketInMemory, TLSBackend]:
         """A client, and the backend that was dialled for it, before its handshake."""
@@ -678,11 +1031,23 @@ class TLSBackendTests(ProxyTests):
         self.assertEqual(self.lines, ["no backend at tls:localhost:443: its certificate is for another name"])
         self.assertEqual(self.pending(), [])
 
+    def test_failover(self) -> None:
+        """A backend that is not who it should be loses the client to the next one, and heard nothing of it."""
+        tls = self.made.places[0]
+        self.made = ProxyFactory(self.reactor, [tls, tls])
+        client, socket, impostor = self.dialled("other.example")
+        client.dataReceived(b"secret")
+        impostor.pump()
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        backend = TLSBackend(self.reactor, "localhost", False)
+        backend.pump()
+        self.assertEqual((bytes(impostor.received), bytes(backend.received)), (b"", b"secret"))
+        self.assertIsNone(socket.lost)
+
     def test_unknown_authority(self) -> None:
         """Nor does one whose authority is not trusted."""
         options = optionsForClientTLS("localhost", trustRootFromCertificates([]))
-        below = TCP4ClientEndpoint(self.reactor, "localhost", 443)
-        self.made = ProxyFactory(self.reactor, "tls:localhost:443", wrapClientTLS(options, below, self.reactor))
+        self.made = self.over_tls(options)
         client, socket, backend = self.dialled()
         client.dataReceived(b"secret")
         backend.pump()
@@ -742,6 +1107,7 @@ class TLSBackendTests(ProxyTests):
 
     def test_closed_during_the_handshake(self) -> None:
         """A backend that goes in the middle of its handshake is told of."""
+        self.made.connect = 0.05
         _, socket, backend = self.dialled()
         backend.socket.lose(ConnectionDone())
         self.reactor.advance(0)

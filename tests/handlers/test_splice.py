@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from mytls.errors import Cause
 from mytls.handlers.splice import LINGER, MAX_WAITING, QUIET, Phase, Side, abort, end_writing, join
 from tests.memory import SocketInMemory
 
@@ -17,9 +18,9 @@ BOTH_WAYS = ((0, 1), (1, 0))
 class Splice:
     """Two sides on two sockets, joined or not yet."""
 
-    def __init__(self, joined: bool = True) -> None:
+    def __init__(self, joined: bool = True, half_close: float = 0.0) -> None:
         self.clock = Clock()
-        self.sides = Side(self.clock), Side(self.clock)
+        self.sides = Side(self.clock, half_close), Side(self.clock, half_close)
         self.sockets = SocketInMemory(self.sides[0]), SocketInMemory(self.sides[1])
         for side, socket in zip(self.sides, self.sockets, strict=True):
             side.makeConnection(socket)
@@ -268,6 +269,116 @@ class EndTests(SynchronousTestCase):
             splice.clock.advance(1)
             self.assertEqual(type(splice.sockets[other].lost), ConnectionAborted)
 
+    def test_one_that_reads_the_rest_slowly(self) -> None:
+        """Who still reads what is left is given the time for it."""
+        splice = Splice()
+        splice.stall(1)
+        splice.sides[0].dataReceived(b"the rest")
+        splice.sockets[0].lose(ConnectionDone())
+        for _ in range(3):
+            splice.clock.advance(LINGER - 1)
+            del splice.sockets[1].buffer[:1]
+        self.assertIsNone(splice.sockets[1].lost)
+        splice.clock.pump([LINGER] * 3)
+        self.assertEqual(type(splice.sockets[1].lost), ConnectionAborted)
+
+
+class HalfCloseTests(SynchronousTestCase):
+    """How long one may go on when the other has ended its direction."""
+
+    def test_silence(self) -> None:
+        """Who says nothing for so long is dropped, and the other with it: nobody takes what there is for the whole."""
+        for one, other in BOTH_WAYS:
+            splice = Splice(half_close=10)
+            splice.clock.advance(100)
+            splice.fin(one)
+            splice.clock.advance(9.9)
+            self.assertEqual(splice.reasons, [None, None])
+            splice.clock.advance(0.1)
+            self.assertEqual(splice.reasons, [ConnectionAborted, ConnectionAborted])
+            self.assertEqual((splice.clock.getDelayedCalls(), splice.sides[other].phase), ([], Phase.ENDED))
+
+    def test_a_long_answer(self) -> None:
+        """Who says something now and then may go on for as long as it likes; the time counts from its last word."""
+        for one, other in BOTH_WAYS:
+            splice = Splice(half_close=10)
+            splice.fin(one)
+            for _ in range(20):
+                splice.clock.advance(9)
+                splice.sides[other].dataReceived(b"and ")
+            self.assertEqual((splice.reasons, bytes(splice.sockets[one].wire)), ([None, None], b"and " * 20))
+            splice.clock.advance(9.9)
+            self.assertEqual(splice.reasons, [None, None])
+            splice.clock.advance(0.1)
+            self.assertEqual(splice.reasons, [ConnectionAborted, ConnectionAborted])
+
+    def test_a_slow_reader(self) -> None:
+        """Who is silent because the other is slow to read what it has said is not dropped for that."""
+        for one, other in BOTH_WAYS:
+            splice = Splice(half_close=10)
+            splice.fin(one)
+            splice.stall(one)
+            splice.sides[other].dataReceived(b"x" * 100)
+            for _ in range(10):
+                splice.clock.advance(9)
+                del splice.sockets[one].buffer[:1]
+            self.assertEqual(splice.reasons, [None, None])
+            splice.clock.pump([10, 10])
+            self.assertEqual(splice.reasons, [ConnectionAborted, ConnectionAborted])
+
+    def test_a_long_question(self) -> None:
+        """Nor for the time that it takes to read what the other has said before it ended."""
+        for one, other in BOTH_WAYS:
+            splice = Splice(half_close=10)
+            splice.stall(other)
+            splice.sides[one].dataReceived(b"x" * 100)
+            splice.fin(one)
+            for _ in range(10):
+                splice.clock.advance(9)
+                del splice.sockets[other].buffer[:1]
+            self.assertEqual(splice.reasons, [None, None])
+
+    def test_in_time(self) -> None:
+        """Whoever ends its own direction, or is lost, is waited for no more."""
+        for one, other in BOTH_WAYS:
+            splice = Splice(half_close=10)
+            splice.fin(one)
+            splice.fin(other)
+            self.assertEqual((splice.clock.getDelayedCalls(), splice.reasons), ([], [ConnectionDone] * 2))
+            for lost in (one, other):
+                for reason in (ConnectionDone(), ConnectionLost()):
+                    splice = Splice(half_close=10)
+                    splice.fin(one)
+                    splice.sockets[lost].lose(reason)
+                    self.assertEqual(splice.clock.getDelayedCalls(), [])
+                    self.assertNotIn(None, splice.reasons)
+
+    def test_before_it_is_joined(self) -> None:
+        """Who has ended before there is another side starts the time when there is."""
+        splice = Splice(joined=False, half_close=10)
+        splice.fin(0)
+        splice.clock.advance(100)
+        splice.join()
+        splice.clock.advance(9.9)
+        self.assertEqual(splice.reasons, [None, None])
+        splice.clock.advance(0.1)
+        self.assertEqual(splice.reasons, [ConnectionAborted, ConnectionAborted])
+
+    def test_for_ever(self) -> None:
+        """Where there is no such deadline nothing waits."""
+        splice = Splice()
+        splice.fin(0)
+        self.assertEqual(splice.clock.getDelayedCalls(), [])
+
+    def test_while_the_service_stops(self) -> None:
+        """The end of one direction does not make the service wait for silence in the other."""
+        splice = Splice(half_close=1000)
+        splice.sides[0].close_when_quiet()
+        splice.fin(1)
+        splice.clock.advance(QUIET)
+        self.assertEqual(splice.reasons, [ConnectionDone, ConnectionDone])
+        self.assertEqual(splice.clock.getDelayedCalls(), [])
+
 
 class QuietTests(SynchronousTestCase):
     """How a splice ends when the service stops."""
@@ -341,6 +452,17 @@ class TransportTests(SynchronousTestCase):
         transport = Closes()
         abort(transport)
         self.assertEqual(transport.asked, ["close"])
+
+    def test_cause(self) -> None:
+        """A transport that tells others how it has ended is told why; any other is dropped."""
+
+        class Tells(Closes):
+            def abort_because(self, cause: Cause, detail: str) -> None:
+                self.asked.append(f"{cause}: {detail}")
+
+        for transport, asked in ((Tells(), "reset: the backend was reset"), (Closes(), "close")):
+            abort(transport, Cause.RESET, "the backend was reset")
+            self.assertEqual(transport.asked, [asked])
 
     def test_lost_while_it_is_written_to(self) -> None:
         """A connection that is lost by the first bytes that it gets ends the other."""
