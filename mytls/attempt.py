@@ -31,7 +31,7 @@ from zope.interface import implementer
 from mytls.errors import Cause, TLSFailure
 from mytls.guards.deadlines import Deadline
 from mytls.guards.policy import Policy, ask
-from mytls.handlers.proxy import plainly
+from mytls.handlers.places import Preamble, nothing, plainly
 from mytls.handlers.splice import abort
 from mytls.peer import Peer
 from mytls.settings import ClientSettings
@@ -60,16 +60,30 @@ class TLSConnectError(ConnectError):
         return str(self.args[0])
 
 
+def not_reached(error: BaseException | None, way: str = "") -> TLSConnectError:
+    """
+    That whatever dials has failed. What has its cause already keeps it.
+
+    @param way: the first words of what was wrong
+    """
+    if isinstance(error, TLSConnectError):
+        return TLSConnectError(error.cause, way + error.detail)
+    late = isinstance(error, TimeoutError)
+    return TLSConnectError(Cause.BACKEND_TIMEOUT if late else Cause.BACKEND_REFUSED, way + plainly(error))
+
+
 @attrs.frozen(eq=False)
 class Wanted:
     """
     Whom a client wants to meet.
 
     @ivar servers: what its connections are made of
+    @ivar below: what connects to it
     @ivar policies: who is asked of the server besides
     """
 
     servers: Servers
+    below: IStreamClientEndpoint
     policies: Sequence[Policy] = ()
 
 
@@ -89,18 +103,18 @@ class Attempt:
         clock: IReactorTime,
         settings: ClientSettings,
         factory: IProtocolFactory,
-        below: IStreamClientEndpoint,
         close: Deadline,
+        preamble: Preamble = nothing,
     ) -> None:
         """
-        @param below: what dials
         @param close: how long the server may take to answer our close_notify
+        @param preamble: what is said first, ahead of TLS
         """
         self._clock = clock
         self._settings = settings
         self._factory = factory
-        self._below = below
         self._close = close
+        self._preamble = preamble
         self._stage = _Stage.DIALLING
         self._done: Deferred[IProtocol] = Deferred(self._cancelled)
         self._timer: IDelayedCall | None = None
@@ -120,7 +134,7 @@ class Attempt:
         if self._stage is not _Stage.DIALLING:
             return
         self._wanted = wanted
-        dialling = maybeDeferred(self._below.connect, _Wires(self, self._factory))
+        dialling = maybeDeferred(wanted.below.connect, _Wires(self, self._factory))
         if self._stage is _Stage.DIALLING:  # an endpoint may be done at once
             self._dialling = dialling
         dialling.addErrback(self._not_reached)
@@ -134,6 +148,9 @@ class Attempt:
         self._stage = _Stage.SHAKING_HANDS
         self._dialling = None
         connected_at_once(transport)
+        first = self._preamble(transport)
+        if first:
+            transport.write(first)
         self._tls = tls = TLSTransport(
             transport, self._wanted.servers.connection, self._factory, self, self._clock, self._close, accepts=False
         )
@@ -198,6 +215,9 @@ class Attempt:
         """The user's protocol raised; it is in the log."""
         self._fail(failure)
 
+    def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
+        """Of a server's connections alone."""
+
     def lost(self, cause: Cause | None, detail: str) -> None:
         """The connection has ended. With TLS 1.3 a client hears only now that the server has not liked it."""
         self._tls = None
@@ -213,22 +233,22 @@ class Attempt:
         if self._stage is not _Stage.DIALLING:
             return  # it was reached, and lost
         self._dialling = None
-        error = failure.value
-        if not isinstance(error, TLSConnectError):
-            late = isinstance(error, TimeoutError)
-            error = TLSConnectError(Cause.BACKEND_TIMEOUT if late else Cause.BACKEND_REFUSED, plainly(error))
-        self._fail(Failure(error))
+        self._fail(Failure(not_reached(failure.value)))
 
     def _late(self) -> None:
         self._timer = None
         within = f"within {self._settings.timeout:g} s"
         if self._stage is _Stage.DIALLING:
-            error = TLSConnectError(Cause.BACKEND_TIMEOUT, f"there was no connection {within}")
+            error = TLSConnectError(Cause.BACKEND_TIMEOUT, f"{self._way()}there was no connection {within}")
         else:
             waiting = "the handshake was not done" if self._asked is None else "the policy has not answered"
             error = TLSConnectError(Cause.HANDSHAKE_TIMEOUT, f"{waiting} {within}")
         self._fail(Failure(error))
         self._drop()
+
+    def _way(self) -> str:
+        via = self._settings.via
+        return "" if via is None else f"via {via}: "
 
     def _fail(self, failure: Failure) -> None:
         if self._stage is not _Stage.TOLD:

@@ -51,7 +51,7 @@ WRONG = {
     "mytls::443": "there is nothing between two colons; a colon in a value is written \\:",
     "mytls:*.example:443": "host: '*.example' is the name of many; expected that of one server",
     "mytls:a..b:443": "host: 'a..b' is no host name; expected one such as api.example or *.api.example",
-    "mytls:a:1:via=http": "via= is no word of a client's mytls:",
+    "mytls:a:1:via=http": "via: 'http' is no proxy; expected one such as http://proxy.example:3128",
     "mytls:a:1:rego=/nonexistent.rego": "rego=/nonexistent.rego: no such file",
     "mytls:a:1:regoQuery=x": "regoQuery=x: there is no policy to ask; say rego",
     "mytls:a:1:hostname=b": "hostname= is no word of a client's mytls:; did you mean 'serverName'?",
@@ -60,6 +60,8 @@ WRONG = {
     "mytls:a:1:minVersion=TLSv1.3:maxVersion=TLSv1.2": "minVersion=TLSv1.3: newer than the newest, TLSv1.2",
     "mytls:a:1:passwordFile=x": "passwordFile=x: there is no key to open; say certKey",
     "mytls:a:1:trustRoots=/nonexistent": "trustRoots=/nonexistent: no such file",
+    "mytls:a:1:trustRoots=": "trustRoots: there is no file in it; leave it out for the CAs of the system",
+    "mytls:a:1:verify=": "verify: there is no rule in it; leave it out where the name is enough",
     "mytls:a:1:verify=spki=sha256\\:AA==": "verify=spki=sha256:AA==: "
     "a sha256 pin is base64 of 32 bytes, and these are 1",
     "mytls:a:1:endpoint=tpc\\:b\\:1": "endpoint=tpc:b:1: there is no endpoint type 'tpc'; did you mean 'tcp'?",
@@ -665,7 +667,7 @@ class PolicyTests(ClientTests):
         """A no is a failure with its reason."""
         answer, done, server = self.asking()
         answer.asked[0][1].callback("not today")
-        self.assertEqual(str(self.refused(done)), "policy: policy=test says not today")
+        self.assertEqual(str(self.refused(done)), "policy: policy=test says: not today")
         self.assertTrue(server.socket.fin_sent)
 
     def test_time(self) -> None:
@@ -714,7 +716,7 @@ class StringTests(ClientTests):
     def test_name(self) -> None:
         """A name is looked up and dialled as Twisted's own endpoint does it."""
         endpoint = self.from_string(f"mytls:Bücher.Example:443:trustRoots={self.root}")
-        self.assertIsInstance(endpoint._below, HostnameEndpoint)
+        self.assertIsInstance(endpoint._kept._below, HostnameEndpoint)
         self.assertEqual(repr(endpoint), "<TLSClientEndpoint xn--bcher-kva.example:443>")
 
     def test_over_another_endpoint(self) -> None:
