@@ -96,7 +96,8 @@ _CONF_HEAD = """\
 
 _CONF_HOST = """
 # Hosts of the listener above, one table for each. Every key of the listener, but for endpoint, unknown-name
-# and hosts, may stand here; what does not is as the listener says.
+# and hosts, may stand here; what does not is as the listener says. spiffe may stand there too, where no
+# certificate does.
 # [[listener.host]]
 """
 
@@ -127,7 +128,7 @@ def page() -> str:
 def conf() -> str:
     """The file with every key."""
     keys = {key.name: key for key in (*LISTENER_KEYS, *HOST_KEYS)}
-    names, unknown_name, hosts = (keys.pop(name) for name in ("names", "unknown-name", "hosts"))
+    names, spiffe, unknown_name, hosts = (keys.pop(name) for name in ("names", "spiffe", "unknown-name", "hosts"))
     first = [keys.pop(name) for name in _SET]
     return "".join(
         (
@@ -136,17 +137,14 @@ def conf() -> str:
             _conf_table("[[listener]]", (*first, *keys.values(), unknown_name, hosts)),
             _CONF_HOST,
             _conf_key(names),
+            _conf_key(spiffe),
             *(_conf_line(name, example) for name, example in _OF_A_HOST.items()),
         )
     )
 
 
-#: A host beside the one of the listener.
-_OF_A_HOST: Mapping[str, str] = {
-    "certificate": '["api-ecdsa.pem", "api-rsa.pem"]',
-    "private-key": '"api.key"',
-    "handler": '"proxy:tcp:127.0.0.1:8081"',
-}
+#: A host beside the one of the listener, which has a certificate of files.
+_OF_A_HOST: Mapping[str, str] = {"handler": '"proxy:tcp:127.0.0.1:8081"'}
 
 
 def value(key: Key) -> str:
@@ -200,7 +198,10 @@ def _options() -> str:
         ("`--config FILE`", "", f"{_sentence(said['config'])} Also `-c`."),
         ("`--check`", "", _sentence(said["check"])),
     )
-    keys = ((f"`--{key.word} VALUE`", _default(key), key.sentence) for key in OPTION_KEYS)
+    keys = (
+        (f"`--{key.word}`" if key.kind.flag else f"`--{key.word} VALUE`", _default(key), key.sentence)
+        for key in OPTION_KEYS
+    )
     rest = ((f"`--{word}`", "", _sentence(said[word])) for word in ("help", "version"))
     return _table(("option", "default", "meaning"), (*own, *keys, *rest))
 

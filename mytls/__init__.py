@@ -10,6 +10,9 @@ The map, from door to value. A module imports from those below it, never from ab
     running             listens, serves what the files say, stops
     endpoint            the server endpoint mytls:, as class and as string
     client              the client endpoint mytls:, as class and as string
+    via.endpoint        the way through a proxy, for a client
+    via.connect         HTTP's CONNECT
+    via.socks5          SOCKS5
     attempt             one connection of a client, from the wish for it until its server is met
     reload              build beside, swap, keep the old on error
     changes             what a reload has changed, in words
@@ -18,11 +21,14 @@ The map, from door to value. A module imports from those below it, never from ab
     listener            accepts, knows what is open, ends it
     review              after a reload: who may not enter any more
     connection          one connection's life, from ClientHello to goodbye
+    beginning           what comes before TLS: a PROXY header, STARTTLS, a ClientHello
+    proxyreader         the PROXY protocol's header: bytes in, value out
     passthrough         the transport of a handler that gets the ciphertext as it is
     hosts               which host a ClientHello is for
     tls.servers         how a client knows its server: the context of its connections
     guards.access       which client certificates may enter
-    guards.sources      where clients may connect from
+    guards.uris         URIs, one spelling for each
+    guards.sources      where clients may connect from, and who may say that it is elsewhere
     guards.rego         a policy of Open Policy Agent
     guards.rego_worker  the process that it lives in
     guards.bundle       a Rego file or a bundle in, what that process is given out
@@ -55,6 +61,29 @@ The map, from door to value. A module imports from those below it, never from ab
     handlers.connstream the surface of ssl.SSLSocket for user code
     handlers.factory    factory: a Twisted factory or protocol
     handlers.proxy      proxy: and passthrough: a backend at the other end
+    handlers.health     whether backends are well
+    handlers.answers    whether an HTTP address says so
+    handlers.preamble   what a backend hears first
+    handlers.dial       a connection to a backend, from the wish for it until it is there
+    handlers.places     endpoint strings of backends
+    handlers.backends   how backends are, and whose turn it is
+    proxyout            what a backend is told of a connection, by the PROXY protocol
+    preludes            what is said in the clear before TLS: STARTTLS, in its dialects
+    preludes.smtp       SMTP's
+    preludes.imap       IMAP's
+    preludes.pop3       POP3's
+    preludes.sieve      ManageSieve's
+    preludes.postgres   PostgreSQL's
+    preludes.ldap       LDAP's
+    preludes.xmpp       XMPP's
+    preludes.greeting   a backend's greeting to a client that has had one
+    preludes.dialogue   a conversation in the clear: lines in, lines out
+    handlers.program    exec: a program for each connection
+    handlers.conversation  one client and its program
+    handlers.process    a process, and the pipes to it
+    handlers.environment  what a program is told of its client
+    handlers.complaints what a program says on its standard error, as lines of the log
+    handlers.command    the string of exec:, which program and as whom
     handlers.splice     two connections, joined
     handlers.builtin    echo, discard
     handlers.load       package.module:name in, the object out
@@ -68,6 +97,7 @@ The map, from door to value. A module imports from those below it, never from ab
     tls.advice          what an operator should do about a certificate
     tls.staples         OCSP responses, and whose they are
     tls.trust           client CAs and revocation lists
+    tls.revocations     which revocation lists count
     tls.chains          which certificate has issued which
     tls.contents        bytes of a file in; certificates, keys and lists out
     tls.passwords       what opens encrypted keys
@@ -78,12 +108,16 @@ The map, from door to value. A module imports from those below it, never from ab
     events              what happened
     peer                who is at the other end
     interfaces          the seams that others plug into
+    proxyheader         what the PROXY protocol's header says, and its bytes
+    proxytlvs           what it says beside the addresses
     configfile          the file: TOML in, settings out
     tomllines           a TOML file, and where each of its keys stands
     strings             endpoint strings: words in, settings out
     settings            what a user can say
+    destinations        where a client goes, and by which way
     kinds               what a value looks like
     names               server names, one spelling for each
+    addresses           addresses, as logs write them
     errors              what can go wrong
 
 Public names, each also where it lives: service, TLSServerEndpoint, TLSClientEndpoint, Peer, ConfigurationError.

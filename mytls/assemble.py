@@ -42,6 +42,7 @@ def service(
     reload_interval: float = 10.0,
     keylog: str | None = None,
     on_reload: str = "keep",
+    unsafe_plaintext: bool = False,
 ) -> TLSService:
     """
     A service that serves a handler over TLS, to add to any application.
@@ -57,6 +58,7 @@ def service(
     @param reload_interval: seconds between two looks at the files for changes; 0 is never
     @param keylog: the path of a file for the secrets of every connection
     @param on_reload: `keep` or `close`: what happens to connections of clients who may not enter any more
+    @param unsafe_plaintext: whether plaintext may go over a network, to or for a backend of `proxy:`
     @raise ConfigurationError: one line, which names the word that was wrong
     """
     one = isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
@@ -68,7 +70,8 @@ def service(
         reload_interval,
         tuple(quiet),
         keylog,
-        ON_RELOAD.value_of(on_reload),
+        ON_RELOAD.value_of(on_reload, "on_reload"),
+        unsafe_plaintext,
     )
     own = {at: each for at, each in enumerate(places) if not isinstance(each, str)}
     return _service(reactor, lambda files: settings, observers, own, handler)

@@ -9,7 +9,8 @@ import attrs
 from mytls.errors import visible
 from mytls.hosts import Host, Hosts
 from mytls.loading import NOT_OF_TLS
-from mytls.settings import HostSettings
+from mytls.review import Reviewed
+from mytls.settings import FIELDS_OF_BACKENDS, HostSettings
 from mytls.tls.certificates import KeyPair
 
 
@@ -31,22 +32,32 @@ def changes(where: str, old: Hosts, new: Hosts) -> list[str]:
                 found.append(f"{_shown(key)}: other from")
     if old.sources != new.sources:
         found.append(f"{where}: other from")
+    if old.proxies != new.proxies:
+        found.append(f"{where}: other proxy-protocol")
+    if old.prelude != new.prelude:
+        found.append(f"{where}: starttls {_begun(old)} -> {_begun(new)}")
     if _name_of(old.unknown) != _name_of(new.unknown):
         found.append(f"{where}: unknown names: {_name_of(old.unknown)}, now {_name_of(new.unknown)}")
     return found
 
 
-def shut_out(count: int, *, close: bool) -> list[str]:
+def shut_out(found: Reviewed, *, close: bool) -> list[str]:
     """
     What has become of clients who are there and may not enter any more.
 
-    @param count: their connections
+    @param found: their connections
     @param close: whether these are ended
     """
-    if not count:
-        return []
-    whose = "connection of a client" if count == 1 else "connections of clients"
-    return [f"{count} {whose} who may not enter any more: {'closed' if close else 'left'}"]
+    told = []
+    if found.out:
+        told.append(f"{_connections(found.out)} who may not enter any more: {'closed' if close else 'left'}")
+    if found.undecided:
+        told.append(f"{_connections(found.undecided)} whom the policy had no time to decide about: left")
+    return told
+
+
+def _connections(count: int) -> str:
+    return "1 connection of a client" if count == 1 else f"{count} connections of clients"
 
 
 def _by_names(hosts: Hosts) -> dict[tuple[object, ...], Host]:
@@ -64,15 +75,23 @@ def _between(old: Host, new: Host) -> list[str]:
     if differing:
         found.append(f"other {', '.join(differing)}")
     if old.digest != new.digest and not found:
-        found.append("other client-ca or crl files" if new.settings.client_auth != "off" else "other files")
+        found.append(_otherwise(new.settings))
     if old.policies != new.policies and not set(differing) & {"policy", "rego", "rego-query"}:
         found.append("other policy files")
     return found
 
 
+def _otherwise(settings: HostSettings) -> str:
+    """What has changed where nothing has that is told by name."""
+    if settings.client_auth == "off":
+        return "other files"
+    return "other CAs of spiffe" if settings.spiffe and not settings.client_ca else "other client-ca or crl files"
+
+
 def _differing(old: HostSettings, new: HostSettings) -> list[str]:
     """The keys whose values are others, but for those that are told otherwise: only what is in the files counts."""
-    names = (field.name for field in attrs.fields(HostSettings) if field.name not in NOT_OF_TLS)
+    told = (field.name for field in attrs.fields(HostSettings) if field.name not in NOT_OF_TLS)
+    names = (*told, *FIELDS_OF_BACKENDS)
     return [name.replace("_", "-") for name in names if getattr(old, name) != getattr(new, name)]
 
 
@@ -84,6 +103,10 @@ def _shown(key: tuple[object, ...]) -> str:
 
 def _name_of(host: Host | None) -> str:
     return "refused" if host is None else visible(host.known_as())
+
+
+def _begun(hosts: Hosts) -> str:
+    return "off" if hosts.prelude is None else f"{hosts.prelude.protocol} as {hosts.prelude.name}"
 
 
 def _without(pairs: Iterable[KeyPair], others: Iterable[KeyPair]) -> list[KeyPair]:

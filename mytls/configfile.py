@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, nearest, one_line
+from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, nearest, one_line, shortened
 from mytls.settings import (
     GLOBAL_KEYS,
     HOST_KEYS,
@@ -39,6 +39,8 @@ _BY_WORD = {
     **NICKNAMES,
     **{key.word: key.name for key in (*HOST_KEYS, *LISTENER_KEYS) if key.word != key.name},
 }
+#: The keys whose value is a table.
+_OF_TABLES = {key.name for key in (*HOST_KEYS, *LISTENER_KEYS) if key.kind.inside}
 #: The keys of files that are read.
 _READ = {key.name for key in (*PLACE_KEYS, *HOST_KEYS, *LISTENER_KEYS) if key.kind.files}
 
@@ -205,7 +207,7 @@ class _Reader:
             for path in (value,) if isinstance(value, str) else value:
                 trouble = _file_trouble(path, folder=name == "hosts")
                 if trouble:
-                    self.troubles.lines.append(f"{wrote[name]}={path}: {trouble}")
+                    self.troubles.lines.append(f"{wrote[name]}={shortened(path)}: {trouble}")
                     self._missing(path)
 
     def _check_complete(self, hosts: Mapping[Path, HostSettings], *, certificate: bool) -> None:
@@ -213,7 +215,8 @@ class _Reader:
         for path, host in hosts.items():
             if host.handler is None:
                 self._wrong((*path, "handler"), "missing; expected a handler string such as proxy:tcp:127.0.0.1:8080")
-            if certificate and not host.certificate and not host.private_key and not host.passes_on:
+            keyless = not (host.certificate or host.private_key or host.spiffe)
+            if certificate and keyless and not host.passes_on:
                 self._wrong((*path, "certificate"), "missing; expected the file with the certificate and its chain")
 
     def _check_names(self, hosts: Mapping[Path, HostSettings]) -> None:
@@ -283,7 +286,7 @@ def _file_trouble(path: str, *, folder: bool) -> str:
 
 def _unknown(path: Path, value: object, heading: str) -> str:
     """What is said of a key or a table that has no place where it stands."""
-    if isinstance(value, dict) or _are_tables(value):
+    if str(path[-1]) not in _OF_TABLES and (isinstance(value, dict) or _are_tables(value)):
         name = ".".join(part for part in path if isinstance(part, str))
         written = f"[{name}]" if isinstance(value, dict) else f"[[{name}]]"
         return f"no such table{nearest(written, filter(None, _TABLES))}"

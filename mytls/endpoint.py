@@ -28,10 +28,12 @@ from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
 from mytls.loading import Loaded, Loading, Made, contexts, load
 from mytls.reload import Aside, Reloader, in_a_thread
+from mytls.review import Reviewed
 from mytls.settings import Deadlines, ListenerSettings, Settings
 from mytls.sockets import write_at_once
 from mytls.strings import listener_from_string, place_of, split_endpoint
 from mytls.tls.files import Files
+from mytls.tls.workload import Following
 
 _log = Logger()
 
@@ -89,14 +91,15 @@ class TLSServerEndpoint:
         for factory in self.factories:
             factory.swap(hosts)
 
-    def review(self, close: bool) -> Deferred[int]:
+    def review(self, close: bool) -> Deferred[Reviewed]:
         """
         After a swap: find the connections of clients who may not enter any more.
 
         @param close: whether they are ended; else they are left
         @return: fires with how many there are
         """
-        return gatherResults([factory.review(close) for factory in self.factories]).addCallback(sum)
+        found = gatherResults([factory.review(close) for factory in self.factories])
+        return found.addCallback(sum, Reviewed())
 
     def _listening(self, port: IListeningPort, factory: TLSFactory) -> IListeningPort:
         write_at_once(port)
@@ -125,7 +128,7 @@ class ReloadingEndpoint(TLSServerEndpoint):
         for warning in self._loaded.warnings:
             _log.warn("{line}", line=warning)
         own = settings.base.handler
-        self._own = handler_from_string(reactor, own) if own else None
+        self._own = handler_from_string(reactor, own, Settings(backend=settings.base.backend)) if own else None
         observers = Observers([AccessLog(CLASSES)])
         super().__init__(
             reactor,
@@ -142,39 +145,52 @@ class ReloadingEndpoint(TLSServerEndpoint):
             aside or in_a_thread(reactor),
             observers,
         )
+        self._following = Following(reactor, self._reloader.reload)
 
     def _factory(self, handler: IProtocolFactory) -> TLSFactory:
         return _WatchedFactory(
-            self._watched, self._reloader, self._hosts, handler, self._reactor, self._deadlines, self._observers
+            self._watched, self._keep, self._hosts, handler, self._reactor, self._deadlines, self._observers
         )
+
+    def _keep(self, current: bool) -> None:
+        """What is served is what its files say, or stays from now on as it is."""
+        if current:
+            self._reloader.start()
+        else:
+            self._reloader.stop()
+        self._following.only(*(self._loaded.workloads if current else ()))
 
     def _apply(self, loaded: Loaded) -> Deferred[Sequence[str]]:
         found = changes(self._settings.endpoint, self._loaded.hosts, loaded.hosts)
         self._loaded = loaded
         self.swap(loaded.hosts.handled_by(lambda host: self._own))
-        return self.review(close=False).addCallback(lambda count: [*found, *shut_out(count, close=False)])
+        self._following.only(*loaded.workloads)
+        return self.review(close=False).addCallback(lambda reviewed: [*found, *shut_out(reviewed, close=False)])
 
 
 class _WatchedFactory(TLSFactory):
     """Its files are looked at while it listens, or another of the same endpoint does."""
 
-    def __init__(self, listening: set[TLSFactory], reloader: Reloader[Loaded], *about: Any) -> None:
-        """@param listening: those of the endpoint that do now"""
+    def __init__(self, listening: set[TLSFactory], keep: Callable[[bool], None], *about: Any) -> None:
+        """
+        @param listening: those of the endpoint that do now
+        @param keep: called with whether the endpoint is to be kept current
+        """
         super().__init__(*about)
         self._all_listening = listening
-        self._reloader = reloader
+        self._keep = keep
 
     def doStart(self) -> None:
         super().doStart()
         self._all_listening.add(self)
-        self._reloader.start()
+        self._keep(True)
 
     def doStop(self) -> None:
         super().doStop()
         if not self.numPorts:
             self._all_listening.discard(self)
         if not self._all_listening:
-            self._reloader.stop()
+            self._keep(False)
 
 
 def endpoint_from_words(

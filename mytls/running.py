@@ -18,23 +18,30 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mytls.addresses import address_text
 from mytls.changes import changes, shut_out
-from mytls.connection import address_text
 from mytls.endpoint import TLSServerEndpoint, plain_endpoint, tls_endpoint
 from mytls.errors import ConfigurationError, Troubles, one_line
 from mytls.events import Observers
 from mytls.guards.sources import Sources
 from mytls.handlers import handler_from_string
+from mytls.handlers.places import unsafe
+from mytls.handlers.proxy import ProxyFactory
 from mytls.hosts import Hosts
 from mytls.listener import TurnedAway, turned_away
 from mytls.loading import Loaded
 from mytls.reload import NotNow, Reloader
-from mytls.settings import ListenerSettings, Settings
+from mytls.review import Reviewed
+from mytls.settings import BackendSettings, HostSettings, ListenerSettings, Settings
 from mytls.sockets import write_at_once
-from mytls.strings import place_of
+from mytls.strings import is_tls, place_of
 from mytls.tls import advice
+from mytls.tls.workload import Following, Workload
 
 _log = Logger()
+
+#: Handlers by their strings, and by how they deal with their backends.
+Handlers = dict[tuple[str, BackendSettings], IProtocolFactory]
 
 
 class CannotStart(SystemExit, Exception):
@@ -67,6 +74,12 @@ class Plan:
         of_hosts = (warning for each in loaded for warning in each.warned)
         of_chains = advice.of_chains(end for each in loaded for end in each.open_ends)
         return tuple(dict.fromkeys((*self.warned, *of_hosts, *of_chains)))
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """The Workload APIs that have issued certificates of it, each once."""
+        loaded = [each for _, each in self.listeners if each is not None]
+        return tuple(dict.fromkeys(workload for each in loaded for workload in each.workloads))
 
 
 class _Plain(Factory):
@@ -161,9 +174,9 @@ class _Listener:
         self.endpoint.swap(hosts)
         return changes(self.where(), old, hosts)
 
-    def review(self, close: bool) -> Deferred[int]:
+    def review(self, close: bool) -> Deferred[Reviewed]:
         """See L{TLSServerEndpoint.review}."""
-        return self.endpoint.review(close) if isinstance(self.endpoint, TLSServerEndpoint) else succeed(0)
+        return self.endpoint.review(close) if isinstance(self.endpoint, TLSServerEndpoint) else succeed(Reviewed())
 
     def stop(self) -> Deferred[Any]:
         """Listen no more, and finish with every client. Fires when the last is gone."""
@@ -213,7 +226,7 @@ class TLSService(Service):
         self._observers = observers
         self._default = handler
         self._first = tuple(first)
-        self._handlers: dict[str, IProtocolFactory] = {}
+        self._handlers: Handlers = {}
         self.plan = plan
         self._at_start = plan.settings
         self._listening = self._starting = False
@@ -227,6 +240,7 @@ class TLSService(Service):
             order.insert(at, (("own", at), self._given(endpoint)))
         self._listeners = dict(order)
         self._reloader = reloader(self._apply)
+        self._following = Following(reactor, self._reloader.reload)
 
     @property
     def addresses(self) -> list[Any]:
@@ -247,12 +261,14 @@ class TLSService(Service):
         super().startService()
         self._listen()
         self._reloader.start()
+        self._following.only(*self.plan.workloads)
 
     def stopService(self) -> Deferred[Any]:
         """Listen no more and finish with every client. Fires when the last connection is gone."""
         super().stopService()
         self._listening = False
         self._reloader.stop()
+        self._following.only()
         self._heed_hangup(False)
         return DeferredList([listener.stop() for listener in self._listeners.values()])
 
@@ -326,14 +342,14 @@ class TLSService(Service):
             yield self._open(list(ready.values()))
             with _held([*handlers.values(), *self._handlers.values()]):
                 found = self._swap(plan, wanted, ready)
-        except Exception:
+        except BaseException:  # sys.exit of a handler's own too
             self._handlers = handlers
             for listener in ready.values():
                 listener.stop()
             raise
         close = plan.settings.on_reload == "close"
-        counts = yield gatherResults([listener.review(close) for listener in self._listeners.values()])
-        return [*found, *shut_out(sum(counts), close=close)]
+        reviewed = yield gatherResults([listener.review(close) for listener in self._listeners.values()])
+        return [*found, *shut_out(sum(reviewed, Reviewed()), close=close)]
 
     @inlineCallbacks
     def _open(self, listeners: Sequence[_Listener]) -> Any:
@@ -373,6 +389,7 @@ class TLSService(Service):
             found.append(f"on-reload {self.plan.settings.on_reload} -> {plan.settings.on_reload}")
         found.extend(_only_at_start(self._at_start, self.plan.settings, plan.settings))
         self.plan = plan
+        self._following.only(*plan.workloads)
         self._warn(plan)
         return found
 
@@ -393,27 +410,31 @@ class TLSService(Service):
         return listener
 
     def _given(self, endpoint: IStreamServerEndpoint) -> _Listener:
-        handler = self._handler(None)
-        return _Listener(f"--endpoint {type(endpoint).__name__}", endpoint, handler, self._name(None))
+        handler, kind = self._handler(HostSettings()), type(endpoint).__name__
+        if isinstance(handler, ProxyFactory) and isinstance(endpoint, TLSServerEndpoint):
+            why = None if self._at_start.unsafe_plaintext else unsafe(True, kind, handler.descriptions)
+            if why is not None:
+                raise ConfigurationError(f"--handler {self._default}: {why}; --unsafe-plaintext lets it")
+        return _Listener(f"--endpoint {kind}", endpoint, handler, self._name(None))
 
     def _parts(self, settings: ListenerSettings, loaded: Loaded | None) -> tuple[Hosts | None, IProtocolFactory, str]:
         if loaded is None:
             said = settings.base.handler
-            return None, self._handler(said), self._name(said)
-        hosts = loaded.hosts.handled_by(lambda host: self._handler(host.settings.handler))
+            return None, self._handler(settings.base), self._name(said)
+        hosts = loaded.hosts.handled_by(lambda host: self._handler(host.settings))
         names = list(dict.fromkeys(self._name(host.settings.handler) for host in hosts.all))
         serves = ",".join(names[:3]) + (",..." if len(names) > 3 else "")
         return hosts, hosts.handlers[0], serves
 
-    def _handlers_for(self, plan: Plan) -> dict[str, IProtocolFactory]:
-        """A handler for each string; those that are there already stay."""
+    def _handlers_for(self, plan: Plan) -> Handlers:
+        """A handler for each string, and each way to deal with its backends; those that are there already stay."""
         at_start = attrs.evolve(plan.settings, deadlines=self._at_start.deadlines, limits=self._at_start.limits)
         default = self._default if isinstance(self._default, str) else None
         return handlers_of(self._reactor, at_start, default, self._handlers)
 
-    def _handler(self, said: str | None) -> IProtocolFactory:
-        said = said or self._default  # type: ignore[assignment]  # a factory is none of the strings
-        found = self._handlers[said] if isinstance(said, str) else said
+    def _handler(self, host: HostSettings) -> IProtocolFactory:
+        said = host.handler or self._default
+        found = self._handlers[said, host.backend] if isinstance(said, str) else said
         assert found is not None
         return found
 
@@ -427,26 +448,50 @@ def handlers_of(
     reactor: Any,
     settings: Settings,
     default: str | None = None,
-    there: Mapping[str, IProtocolFactory] = MappingProxyType({}),
-) -> dict[str, IProtocolFactory]:
+    there: Mapping[tuple[str, BackendSettings], IProtocolFactory] = MappingProxyType({}),
+) -> Handlers:
     """
-    The handlers of all hosts, by their strings.
+    The handlers of all hosts, by their strings and how they deal with their backends.
 
     @param default: one more
     @param there: those that are made already
-    @raise ConfigurationErrors: a line for each that cannot be had
+    @raise ConfigurationErrors: a line for each that cannot be had, or would put plaintext on a network
     """
     hosts = [host for listener in settings.listeners for host in listener.served]
-    said = {host.handler: host.wrote.get("handler", "--handler") for host in hosts if host.handler is not None}
+    said = {
+        (host.handler, host.backend): host.wrote.get("handler", "--handler")
+        for host in hosts
+        if host.handler is not None
+    }
     if default is not None:
-        said.setdefault(default, "--handler")
-    made: dict[str, IProtocolFactory] = {}
+        said.setdefault((default, BackendSettings()), "--handler")
+    made: Handlers = {}
     troubles = Troubles()
-    for text, wrote in said.items():
+    for (text, backend), wrote in said.items():
         with troubles.gathered():
-            made[text] = there.get(text) or handler_from_string(reactor, text, settings, wrote=wrote)
+            about = attrs.evolve(settings, backend=backend)
+            kept = there.get((text, backend))
+            made[text, backend] = kept or handler_from_string(reactor, text, about, wrote=wrote)
+    if not settings.unsafe_plaintext:
+        troubles.add(_plaintext(settings.listeners, made))
     troubles.tell()
     return made
+
+
+def _plaintext(listeners: Iterable[ListenerSettings], made: Handlers) -> Iterator[ConfigurationError]:
+    """What would put plaintext on a network where somebody wants TLS."""
+    for listener in listeners:
+        tls = is_tls(listener.endpoint)
+        for host in listener.served:
+            handler = made.get((host.handler or "", host.backend))
+            if not isinstance(handler, ProxyFactory) or (tls and host.passes_on):
+                continue
+            why = unsafe(tls, listener.endpoint, handler.descriptions)
+            if why is not None:
+                wrote = host.wrote.get("handler")
+                place = f"--handler {host.handler}" if wrote is None else f"{wrote}={host.handler}"
+                option = "--unsafe-plaintext" if wrote is None else "unsafe-plaintext = true"
+                yield ConfigurationError(f"{place}: {why}; {option} lets it")
 
 
 @contextmanager

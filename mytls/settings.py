@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import ipaddress
 import keyword
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import attrs
 
-from mytls.errors import ConfigurationError, Troubles
+from mytls.destinations import REMOTE_PORT, SECONDS, SERVER, VIA, Via
+from mytls.errors import ConfigurationError, Troubles, shortened
 from mytls.kinds import (
+    ALLOWED,
+    AUTHORITIES,
     COUNT,
+    DENIED,
     DEPTH,
     DURATION,
     FOLDER,
+    HANDLER,
+    HEALTH,
+    IDENTITIES,
     NAME,
     NAMES,
     NETWORKS,
@@ -27,8 +35,13 @@ from mytls.kinds import (
     PATHS,
     PORT,
     PROTOCOLS,
+    PROXIES,
+    REVOCATIONS,
+    ROOTS,
     TEXT,
+    TRUTH,
     VERSION,
+    WITH_BACKENDS,
     WORDS,
     Kind,
     choice,
@@ -55,12 +68,17 @@ class Key:
     sentence: str
     example: str = ""
 
-    def value_of(self, written: str) -> Any:
-        """The value of a text. @raise ConfigurationError: one line, which names the word"""
+    def value_of(self, written: str, wrote: str = "") -> Any:
+        """
+        The value of a text.
+
+        @param wrote: how the user wrote the key; its word, if left out
+        @raise ConfigurationError: one line, which names the key
+        """
         try:
             return self.kind.of_text(written)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{self.word}: {'; '.join(error.lines)}") from None
+            raise ConfigurationError(f"{wrote or self.word}: {'; '.join(error.lines)}") from None
 
 
 #: The words of `ssl:` and `mytls:` endpoint strings that are Twisted's own. The order counts: a word may go without
@@ -81,6 +99,41 @@ PLACE_KEYS = (
     Key("extra-cert-chain", "extraCertChain", PATHS, "", "A PEM file with more certificates to send after certKey's."),
     Key("dh-parameters", "dhParameters", PATH, "", "A PEM file with Diffie-Hellman parameters, for DHE suites."),
     Key("over", "over", TEXT, "", "A server endpoint string to run TLS over, in place of a port; in `mytls:` alone."),
+)
+
+#: How a host deals with the backends of its handler.
+BACKEND_KEYS = (
+    Key(
+        "balance",
+        "balance",
+        choice("round-robin", "least-connections", "first"),
+        "round-robin",
+        "Which of several backends has the next client. One that refuses is left out for a while; another is dialled.",
+    ),
+    Key(
+        "backend-health",
+        "backendHealth",
+        HEALTH,
+        "off",
+        "How backends are looked at between connections: `tcp` is a dial, over TLS with its handshake; an `http://` "
+        "address has to answer 200, and a `*` as its host is that of each backend.",
+        '"http://*:8081/health"',
+    ),
+    Key(
+        "on-truncation",
+        "onTruncation",
+        choice("eof", "reset"),
+        "eof",
+        "What an end without close_notify is to the other side of `proxy:`: an end as any other, or a reset.",
+    ),
+    Key(
+        "send-proxy-protocol",
+        "sendProxyProtocol",
+        choice("off", "v1", "v2", "v2-tls", "v2-tls-certificate"),
+        "off",
+        "The PROXY header that backends hear first: `v1` and `v2` say where the client is; `v2-tls` also what its "
+        "handshake has agreed on; `v2-tls-certificate` also whose certificate it has shown.",
+    ),
 )
 
 #: What a host has: keys of `[[listener.host]]`; in `[[listener]]` the default of its hosts; words of `mytls:` strings.
@@ -116,6 +169,15 @@ HOST_KEYS = (
         "the environment variable MYTLS_PASSWORD",
         "A file whose first line is the password of the keys; `env:NAME` is another environment variable.",
         '"key.password"',
+    ),
+    Key(
+        "spiffe",
+        "spiffe",
+        TEXT,
+        "",
+        "The socket of a SPIFFE Workload API, which issues the certificate, its key and, without client-ca, the CAs of "
+        "clients; `env:NAME` is an environment variable that says it. Needs mytls[spiffe].",
+        '"unix:/run/spire/agent.sock"',
     ),
     Key(
         "profile",
@@ -183,12 +245,12 @@ HOST_KEYS = (
     Key(
         "client-ca",
         "clientCA",
-        PATHS,
+        AUTHORITIES,
         "",
         "PEM files with the CAs whose client certificates are verified.",
         '["clients.pem"]',
     ),
-    Key("crl", "crl", PATHS, "", "PEM or DER files with revocation lists of these CAs.", '["clients.crl"]'),
+    Key("crl", "crl", REVOCATIONS, "", "PEM or DER files with revocation lists of these CAs.", '["clients.crl"]'),
     Key(
         "stale-crl",
         "staleCrl",
@@ -206,12 +268,12 @@ HOST_KEYS = (
     Key(
         "allow",
         "allow",
-        WORDS,
+        ALLOWED,
         "nobody",
         "Which clients may enter, any of: `cn= ou= o= dns= uri= email= ip= issuer= serial= spki=` or `all`.",
         '["cn=build", "dns=*.svc.example", "uri=spiffe://example/**"]',
     ),
-    Key("deny", "deny", WORDS, "nobody", "Which clients may not, in the same words; it wins.", '["serial=0A:1B"]'),
+    Key("deny", "deny", DENIED, "nobody", "Which clients may not, in the same words; it wins.", '["serial=0A:1B"]'),
     Key(
         "from",
         "from",
@@ -255,16 +317,35 @@ HOST_KEYS = (
     Key(
         "handler",
         "handler",
-        TEXT,
+        HANDLER,
         "",
         "What to do with the decrypted bytes: a handler string. A host that has none has that of its listener.",
         '"proxy:tcp:127.0.0.1:8080"',
     ),
+    *BACKEND_KEYS,
 )
 
 #: What a listener has besides the defaults of its hosts: keys of `[[listener]]`; but for endpoint words of `mytls:`.
 LISTENER_KEYS = (
     Key("endpoint", "endpoint", TEXT, "", "Where to listen: a server endpoint string.", '"mytls:8443"'),
+    Key(
+        "proxy-protocol",
+        "proxyProtocol",
+        PROXIES,
+        "nobody",
+        "Who is in front of us, and says with the PROXY protocol where each client is: addresses, networks, or `unix` "
+        "for whoever connects to a UNIX socket. These have to say it, and nobody else may.",
+        '{ from = ["10.0.0.0/8", "unix"] }',
+    ),
+    Key(
+        "starttls",
+        "starttls",
+        choice("smtp", "imap", "pop3", "sieve", "postgres", "ldap", "xmpp"),
+        "none",
+        "The protocol that clients speak in the clear until they ask for TLS. They are answered here; a backend of "
+        "`proxy:` hears what comes after, and needs no TLS.",
+        '"smtp"',
+    ),
     Key(
         "unknown-name",
         "unknownName",
@@ -296,7 +377,7 @@ WORDS_OF_STRINGS = {key.name: key.word for key in ENDPOINT_KEYS}
 NICKNAMES = {"key": "private-key", "cert": "certificate", "ca": "client-ca"}
 
 #: What can be kept out of the log.
-QUIET = ("connections", "handshake-failures", "health-checks", "refusals")
+QUIET = ("connections", "handshake-failures", "backend-failures", "health-checks", "refusals")
 
 #: What becomes of clients who are there.
 ON_RELOAD = Key(
@@ -319,6 +400,14 @@ GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
             "Write the secrets of every connection to this file, for Wireshark: whoever reads it reads all traffic.",
             '"keys.log"',
         ),
+        Key(
+            "unsafe-plaintext",
+            "unsafe-plaintext",
+            TRUTH,
+            "false",
+            "Let plaintext go over a network: decrypted bytes to a backend of `proxy:`, or what comes to a listener "
+            "without TLS for a backend with it.",
+        ),
     ),
     "deadlines": (
         Key(
@@ -329,7 +418,20 @@ GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
             "How long a client may take from connecting to the end of its handshake.",
         ),
         Key("close", "deadlines-close", DURATION, "5s", "How long a client may take to answer our close_notify."),
-        Key("connect", "deadlines-connect", DURATION, "10s", "How long a backend may take to accept a connection."),
+        Key(
+            "half-close",
+            "deadlines-half-close",
+            DURATION,
+            "5m",
+            "How long one direction of `proxy:` may be silent when the other has ended.",
+        ),
+        Key(
+            "connect",
+            "deadlines-connect",
+            DURATION,
+            "10s",
+            "How long a client waits for a backend that accepts and, over TLS, has finished its handshake.",
+        ),
         Key("policy", "deadlines-policy", DURATION, "5s", "How long a policy may take to answer; then it is a no."),
     ),
     "limits": (
@@ -339,6 +441,13 @@ GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
             COUNT,
             "512",
             "How many plain functions of `serve:` run at the same time; others wait their turn.",
+        ),
+        Key(
+            "max-processes",
+            "limits-max-processes",
+            COUNT,
+            "512",
+            "How many programs each `exec:` handler runs at the same time; who comes beyond that is turned away.",
         ),
     ),
     "reload": (
@@ -373,9 +482,11 @@ class Limits:
     Bounds of a service.
 
     @ivar max_threads: how many plain functions of `serve:` run at the same time
+    @ivar max_processes: how many programs each `exec:` handler runs at the same time
     """
 
     max_threads: int = 512
+    max_processes: int = 512
 
 
 @attrs.frozen
@@ -385,22 +496,55 @@ class Deadlines:
 
     @ivar handshake: from accept to the end of the handshake
     @ivar close: from our close_notify to the peer's
-    @ivar connect: from dialling a backend to its accepting
+    @ivar connect: from a client's coming to a backend that is ready
     @ivar policy: from asking a policy to its answer
+    @ivar half_close: how long one direction may be silent when the other has ended
     """
 
     handshake: float = 10.0
     close: float = 5.0
     connect: float = 10.0
     policy: float = 5.0
+    half_close: float = 300.0
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@attrs.frozen
+class BackendSettings:
+    """
+    How the handler of a host deals with its backends; the values are those of L{BACKEND_KEYS}, and its listener's.
+
+    @ivar balance: who is next
+    @ivar health: how they are looked at between connections
+    @ivar on_truncation: what an end without close_notify is to the other side
+    @ivar header: the PROXY header that they hear first
+    @ivar starttls: the protocol that clients have begun in the clear, and are greeted in already
+    """
+
+    balance: str = "round-robin"
+    health: str = "off"
+    on_truncation: str = "eof"
+    header: str = "off"
+    starttls: str | None = None
+
+
+#: The keys that need backends, and the fields of a host's settings for them; then what needs TLS of ours besides.
+OF_BACKENDS = tuple(key.name for key in BACKEND_KEYS)
+FIELDS_OF_BACKENDS = tuple(name.replace("-", "_") for name in OF_BACKENDS)
+_OF_BACKENDS_BEHIND_TLS = ("on-truncation",)
+_HEADERS_OF_TLS = ("v2-tls", "v2-tls-certificate")
 
 #: The keys that need client certificates.
 _OF_CLIENTS = ("client-ca", "crl", "stale-crl", "verify-depth", "allow", "deny")
 #: The keys that need the decrypted connection, or what its handshake shows.
 OF_TLS = ("policy", "rego")
+#: The endpoint strings whose PROXY header Twisted reads: it keeps to itself whom it has accepted for.
+_UNWRAPPED = re.compile(r"(.*:over=)?haproxy\\*:", re.IGNORECASE | re.DOTALL)
+_OF_THE_PROXY = "behind haproxy: it would be held against the proxy's address; say proxy-protocol in place of haproxy:"
+_BEHIND_STARTTLS = "cannot be behind {}: nobody has said it to the backend, which gets the TLS alone; say proxy:"
+_OF_A_FOLDER = "of no use with hosts, whose folder has the certificates"
 
 
 @attrs.frozen
@@ -408,6 +552,7 @@ class HostSettings:
     """
     What a user has said of one host; the fields are L{HOST_KEYS} and those of L{PLACE_KEYS} that are about TLS.
 
+    @ivar starttls: what its listener's clients begin with
     @ivar wrote: how the user wrote each key, for errors: `certKey`, or `mytls.toml:12: certificate`
     """
 
@@ -415,6 +560,7 @@ class HostSettings:
     certificate: tuple[str, ...] = ()
     private_key: tuple[str, ...] = ()
     password_file: str | None = None
+    spiffe: str | None = None
     extra_cert_chain: tuple[str, ...] = ()
     dh_parameters: str | None = None
     sslmethod: str | None = None
@@ -438,6 +584,11 @@ class HostSettings:
     rego_query: str | None = None
     ocsp: tuple[str, ...] = ()
     handler: str | None = None
+    balance: str | None = None
+    backend_health: str | None = None
+    on_truncation: str | None = None
+    send_proxy_protocol: str | None = None
+    starttls: str | None = None
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
@@ -457,22 +608,41 @@ class HostSettings:
         troubles = Troubles()
         if served:
             troubles.add(made._contradictions())
+            troubles.add(made._emptied(said))
         troubles.tell()
         return made
 
     @property
     def passes_on(self) -> bool:
         """Whether its connections go to a backend as they are, with their TLS."""
-        return self.handler is not None and self.handler.partition(":")[0] == "passthrough"
+        return self._handler_prefix == "passthrough"
+
+    @property
+    def has_backends(self) -> bool:
+        """Whether its connections go to backends, decrypted or not."""
+        return self._handler_prefix in WITH_BACKENDS
+
+    @property
+    def backend(self) -> BackendSettings:
+        """How it deals with its backends."""
+        values = (self.balance, self.backend_health, self.on_truncation, self.send_proxy_protocol, self.starttls)
+        names = (field.name for field in attrs.fields(BackendSettings))
+        said = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        return BackendSettings(**said)
+
+    @property
+    def _handler_prefix(self) -> str:
+        return "" if self.handler is None else self.handler.partition(":")[0]
 
     @property
     def pinned(self) -> bool:
         """Whether clients are known by their keys alone, without a CA (RFC 7858 section 4.2)."""
-        return bool(self.allow) and not self.client_ca and all(rule.startswith("spki=") for rule in self.allow)
+        without = not self.client_ca and not self.spiffe
+        return without and bool(self.allow) and all(rule.startswith("spki=") for rule in self.allow)
 
     def wrong(self, key: str, value: object, trouble: str) -> ConfigurationError:
         """An error about one key. @param value: what was said, or the one of several that is wrong"""
-        return ConfigurationError(f"{self.place(key)}={value}: {trouble}")
+        return ConfigurationError(f"{self.place(key)}={shortened(value)}: {trouble}")
 
     def place(self, key: str) -> str:
         """How the user wrote a key; where nobody did, how it would be written."""
@@ -495,26 +665,56 @@ class HostSettings:
                     yield self.wrong(key, value[0], f"of no use {off}")
         else:
             yield from self._of_verification()
+        if self.spiffe is not None:
+            yield from self._beside_what_is_issued()
+        yield from self._without_backends()
         if self.rego_query and not self.rego:
             yield self.wrong("rego-query", self.rego_query, f"there is no policy to ask; say {self.spelled('rego')}")
         if self.min_version and self.max_version and self.min_version > self.max_version:
             yield self.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
 
+    def _emptied(self, said: Mapping[str, Any]) -> Iterator[ConfigurationError]:
+        """Nobody, said where it would be everybody: without rules others decide."""
+        decided = self.client_auth == "optional" or self.policy is not None or self.rego is not None
+        if "allow" in said and not self.allow and self.client_auth != "off" and decided:
+            yield self.wrong("allow", "[]", "there is no rule in it, and yet clients would enter; say all to mean that")
+
     def _of_verification(self) -> Iterator[ConfigurationError]:
         """What does not fit together of how clients are verified."""
-        if not self.client_ca and not self.pinned:
+        if not self.client_ca and not self.pinned and not self.spiffe:
             trouble = f"no CA to verify clients with; say {self.spelled('client-ca')}, or allow by spki= alone"
             yield self.wrong("client-auth", self.client_auth, trouble)
-        elif self.pinned:
-            for key, value in (("crl", self.crl[:1]), ("verify-depth", self._depth())):
+        elif not self.client_ca:
+            for key, value in (("crl", self.crl), ("verify-depth", self._depth() if self.pinned else ())):
                 if value:
                     yield self.wrong(key, value[0], f"of no use without {self.spelled('client-ca')}")
         if self.stale_crl == "accept" and not self.crl:
             yield self.wrong("stale-crl", self.stale_crl, f"of no use without {self.spelled('crl')}")
 
+    def _beside_what_is_issued(self) -> Iterator[ConfigurationError]:
+        """What is said of a certificate in files, where it is issued."""
+        secret = () if self.password_file is None else (self.password_file,)
+        for key, value in (*self.certified(), ("password-file", secret)):
+            if value:
+                trouble = f"of no use with {self.spelled('spiffe')}, which issues the certificate and its key"
+                yield self.wrong(key, value[0], trouble)
+
+    def _without_backends(self) -> Iterator[ConfigurationError]:
+        """What is said of backends that this handler does not have, or not as it would have to."""
+        header = self.send_proxy_protocol
+        for key, field in zip(OF_BACKENDS, FIELDS_OF_BACKENDS, strict=True):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            if not self.has_backends:
+                yield self.wrong(key, value, "of no use without a handler that has backends, proxy: or passthrough:")
+            elif self.passes_on and (key in _OF_BACKENDS_BEHIND_TLS or value in _HEADERS_OF_TLS):
+                instead = "; expected off, v1 or v2" if value == header else ""
+                yield self.wrong(key, value, f"of no use with passthrough:, which decrypts nothing{instead}")
+
     def _lost_on_the_way(self) -> Iterator[ConfigurationError]:
         trouble = "of no use with passthrough:, which decrypts nothing"
-        of_tls = (("certificate", self.certificate), ("ocsp", self.ocsp))
+        of_tls = (("certificate", self.certificate), ("spiffe", (self.spiffe,)), ("ocsp", self.ocsp))
         decided = (("policy", (self.policy,)), ("rego", (self.rego,)))
         for key, value in (*self._of_clients(), *of_tls, *decided):
             if any(value):
@@ -561,10 +761,18 @@ def inherited(of_listener: Mapping[str, Any], of_host: Mapping[str, Any]) -> dic
     values = {name: value for name, value in of_listener.items() if name not in own and name not in of_host}
     if "certificate" in of_host and "certificate" in of_listener:
         values = _without(values, ("private-key", "extra-cert-chain", "ocsp"))
+    if "certificate" in of_host or "private-key" in of_host:
+        values = _without(values, ("spiffe",))
+    if "spiffe" in of_host:
+        values = _without(values, ("certificate", "private-key", "password-file", "extra-cert-chain", "ocsp"))
     if of_host.get("client-auth") == "off":
         values = _without(values, _OF_CLIENTS)
-    if HostSettings(handler=of_host.get("handler", values.get("handler"))).passes_on:
-        values = {name: value for name, value in values.items() if name in ("alpn", "handler")}
+    made = HostSettings(handler=of_host.get("handler", values.get("handler")))
+    if not made.has_backends:
+        values = _without(values, OF_BACKENDS)
+    if made.passes_on:
+        kept = ("alpn", "handler", *OF_BACKENDS)
+        values = {name: values[name] for name in values if name in kept and name not in _OF_BACKENDS_BEHIND_TLS}
     return values
 
 
@@ -586,39 +794,10 @@ def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 
 # --- what a client can say
 
-
-def _server(written: str) -> str:
-    """A server as a client names it: an IP address in its shortest spelling, or a host name in that of the wire."""
-    try:
-        return str(ipaddress.ip_address(written))
-    except ValueError:
-        name: str = NAME.parse(written)
-    if name.startswith("*."):
-        raise ConfigurationError(f"{written!r} is the name of many; expected that of one server")
-    return name
-
-
-def _remote_port(written: str) -> int:
-    number: int = PORT.parse(written)
-    if number == 0:
-        raise ConfigurationError("'0' is not a port to connect to; expected a number from 1 to 65535")
-    return number
-
-
-def _seconds(written: str) -> float:
-    """A duration; a number alone is seconds, as in Twisted's own strings."""
-    value: float = DURATION.parse(f"{written}s" if written.isdecimal() else written)
-    return value
-
-
-_SERVER = Kind(_server, "a host name or an IP address")
-_REMOTE_PORT = Kind(_remote_port, "a port", number=lambda number: _remote_port(str(number)))
-_SECONDS = Kind(_seconds, "seconds, or a duration", number=lambda number: _seconds(str(number)))
-
 #: The words of `mytls:` as the endpoint string of a client. The first two may go without their names.
 CLIENT_KEYS = (
-    Key("host", "host", _SERVER, "", "The server's name or IP address; also the first word without a name."),
-    Key("port", "port", _REMOTE_PORT, "", "Its TCP port; also the second word without a name."),
+    Key("host", "host", SERVER, "", "The server's name or IP address; also the first word without a name."),
+    Key("port", "port", REMOTE_PORT, "", "Its TCP port; also the second word without a name."),
     Key("certificate", "certKey", PATHS, "", "PEM or PKCS#12 files with the certificate to show, and its chain."),
     Key("private-key", "privateKey", PATHS, "the files of certKey", "The file with its private key."),
     Key(
@@ -631,23 +810,38 @@ CLIENT_KEYS = (
     Key(
         "trust-roots",
         "trustRoots",
-        PATHS,
+        ROOTS,
         "those of the system",
         "PEM files with the CAs, or the certificates themselves, that servers are verified with.",
     ),
-    Key("server-name", "serverName", _SERVER, "host", "The name to ask for and to verify, in place of the host's."),
+    Key("server-name", "serverName", SERVER, "host", "The name to ask for and to verify, in place of the host's."),
     Key(
         "verify",
         "verify",
-        WORDS,
+        IDENTITIES,
         "the name alone",
         "Rules as those of `allow`, one of which the server's certificate has to match besides its name. Where all are "
         "`uri=` or `spki=`, they stand for the name; where all are `spki=`, for trustRoots too.",
     ),
     Key("alpn", "alpn", PROTOCOLS, "none", "Application protocols to offer, the best first."),
-    Key("timeout", "timeout", _SECONDS, "30s", "How long it may take to connect and to finish the handshake."),
+    Key("timeout", "timeout", SECONDS, "30s", "How long it may take to connect and to finish the handshake."),
     Key("bind-address", "bindAddress", TEXT, "any", "The address of ours to connect from."),
     Key("endpoint", "endpoint", TEXT, "tcp: to host and port", "A client endpoint string to run TLS over."),
+    Key(
+        "via",
+        "via",
+        VIA,
+        "none",
+        "A proxy to go through: `http://[user@]host:port`, asked to CONNECT, or `socks5://[user@]host:port`. It is the "
+        "proxy that looks up the server's name. Needs mytls[via].",
+    ),
+    Key(
+        "via-password-file",
+        "viaPasswordFile",
+        PATH,
+        "",
+        "A file whose first line is the password of the user there; `env:NAME` is an environment variable.",
+    ),
     Key("min-version", "minVersion", VERSION, "TLSv1.2", "The oldest TLS version."),
     Key("max-version", "maxVersion", VERSION, "TLSv1.3", "The newest TLS version."),
     Key("rego", "rego", PATH, "", "A policy of Open Policy Agent that is asked of the server too. Needs mytls[rego]."),
@@ -685,6 +879,8 @@ class ClientSettings:
     timeout: float = 30.0
     bind_address: str | None = None
     endpoint: str | None = None
+    via: Via | None = None
+    via_password_file: str | None = None
     min_version: str | None = None
     max_version: str | None = None
     rego: str | None = None
@@ -734,16 +930,28 @@ class ClientSettings:
         )
 
     def _contradictions(self) -> Iterator[ConfigurationError]:
-        if self.port is None and self.endpoint is None:
+        if self.port is None and (self.endpoint is None or self.via is not None):
             yield ConfigurationError(f"port: missing; expected for example mytls:{self.host}:443")
         if self.endpoint is not None and self.bind_address is not None:
             yield ConfigurationError(f"bindAddress={self.bind_address}: of no use with endpoint, which connects")
         if self.password_file is not None and not (self.certificate or self.private_key):
             yield ConfigurationError(f"passwordFile={self.password_file}: there is no key to open; say certKey")
+        yield from self._contradictions_of_via()
         if self.min_version and self.max_version and self.min_version > self.max_version:
             yield self.tls.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
         if self.rego_query and not self.rego:
             yield self.tls.wrong("rego-query", self.rego_query, "there is no policy to ask; say rego")
+
+    def _contradictions_of_via(self) -> Iterator[ConfigurationError]:
+        via, password = self.via, self.via_password_file
+        if password is not None and (via is None or via.user is None):
+            yield ConfigurationError(
+                f"viaPasswordFile={password}: there is no user; expected one as in via=http://me@..."
+            )
+        if via is not None and via.user is not None and password is None:
+            yield ConfigurationError(f"via={via.scheme}://{via}: the user's password is missing; say viaPasswordFile")
+        if via is not None and "%" in self.host:
+            yield ConfigurationError(f"host={self.host}: its zone is of this machine, and no proxy knows it")
 
 
 @attrs.frozen
@@ -756,6 +964,7 @@ class ListenerSettings:
     @ivar hosts: its hosts, in their order
     @ivar directory: the folder with more hosts, or None
     @ivar unknown_name: `reject`, a name, or None where nothing was said
+    @ivar proxy_protocol: who has to say with the PROXY protocol where clients are: networks, and C{unix}
     @ivar wrote: how the user wrote each key
     """
 
@@ -765,6 +974,7 @@ class ListenerSettings:
     directory: str | None = None
     unknown_name: str | None = None
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+    proxy_protocol: tuple[Network | str, ...] = ()
 
     @classmethod
     def of(
@@ -778,19 +988,30 @@ class ListenerSettings:
         """
         directory = said.get("hosts")
         base = HostSettings.of(said, wrote, served=not hosts or directory is not None)
-        made = cls(endpoint, base, tuple(hosts), directory, said.get("unknown-name"), wrote)
+        proxies = said.get("proxy-protocol", ())
+        made = cls(endpoint, base, tuple(hosts), directory, said.get("unknown-name"), wrote, proxies)
         troubles = Troubles()
         troubles.add(made._contradictions())
         troubles.tell()
         return made
 
     def _contradictions(self) -> Iterator[ConfigurationError]:
+        if _UNWRAPPED.match(self.endpoint):
+            for each in (self.base, *self.hosts):
+                if each.from_:
+                    yield each.wrong("from", each.from_[0], _OF_THE_PROXY)
+        if self.base.starttls is not None:
+            for each in self.served:
+                if each.passes_on:
+                    yield each.wrong("handler", each.handler, _BEHIND_STARTTLS.format(each.spelled("starttls")))
         if self.hosts and self.base.names:
             yield self.wrong("names", self.base.names[0], "belongs in [[listener.host]]")
+        if self.directory is not None and self.base.spiffe is not None:
+            yield self.wrong("spiffe", self.base.spiffe, _OF_A_FOLDER)
         if self.directory is not None and not self.hosts:
             for key, value in (("names", self.base.names), *self.base.certified()):
                 if value:
-                    yield self.wrong(key, value[0], "of no use with hosts, whose folder has the certificates")
+                    yield self.wrong(key, value[0], _OF_A_FOLDER)
 
     @property
     def served(self) -> tuple[HostSettings, ...]:
@@ -804,7 +1025,11 @@ class ListenerSettings:
 
     def wrong(self, key: str, value: object, trouble: str) -> ConfigurationError:
         """An error about one key."""
-        return ConfigurationError(f"{self.wrote.get(key, key)}={value}: {trouble}")
+        return ConfigurationError(f"{self.place(key)}={shortened(value)}: {trouble}")
+
+    def place(self, key: str) -> str:
+        """How the user wrote a key, or would have."""
+        return self.wrote.get(key, key)
 
 
 @attrs.frozen
@@ -817,6 +1042,8 @@ class Settings:
     @ivar reload_interval: seconds between two looks at the files; 0 is never
     @ivar keylog: the file for the secrets of every connection, or None
     @ivar on_reload: `keep` or `close` the connections of clients who may not enter any more
+    @ivar unsafe_plaintext: whether plaintext may go over a network
+    @ivar backend: how the handler that is made from these deals with its backends: it is that of one host
     @ivar wrote: how the user wrote the keys of L{GLOBAL_KEYS}, by their words
     """
 
@@ -827,6 +1054,8 @@ class Settings:
     quiet: tuple[str, ...] = ()
     keylog: str | None = None
     on_reload: str = "keep"
+    unsafe_plaintext: bool = False
+    backend: BackendSettings = BackendSettings()
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
@@ -854,5 +1083,6 @@ class Settings:
             quiet=said.get("log-quiet", self.quiet),
             keylog=said.get("keylog", self.keylog),
             on_reload=said.get("reload-on-reload", self.on_reload),
+            unsafe_plaintext=said.get("unsafe-plaintext", self.unsafe_plaintext),
             wrote={**self.wrote, **{word: f"--{word}" for word in said}},
         )

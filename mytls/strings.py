@@ -15,6 +15,7 @@ from mytls.settings import (
     HOST_KEYS,
     LISTENER_KEYS,
     NICKNAMES,
+    OF_BACKENDS,
     PLACE_KEYS,
     WORDS_OF_STRINGS,
     ClientSettings,
@@ -28,6 +29,8 @@ TLS_PREFIXES = ("ssl", "mytls")
 _SERVER_PEM = ("server.pem",)
 #: The words that say where to listen, and not what is served there.
 _WHERE = ("port", "interface", "backlog", "over")
+#: The keys that a listener may have without TLS of ours, besides those of backends.
+_WITHOUT_TLS = ("handler", "endpoint", "from")
 #: The words of Twisted's `tcp:`, which may go without their names in this order.
 _ORDER_OF_TCP = ("port", "interface", "backlog")
 
@@ -114,6 +117,7 @@ _WORDS_OF_OTHER_CLIENTS = {
     "allow": "verify",
     "interface": "bindAddress",
     "over": "endpoint",
+    "proxy": "via",
 }
 
 
@@ -253,7 +257,7 @@ def _of_string(description: str, alone: bool, folder: str) -> dict[str, Any] | N
         _refuse_misspelled(prefix, words)
         return None
     values = endpoint_values(prefix, arguments[1:], words)
-    keyless = "hosts" not in values and "private-key" not in values
+    keyless = not values.keys() & {"hosts", "private-key", "spiffe"}
     bare = prefix == "mytls" and "certificate" not in values and os.path.exists(_SERVER_PEM[0])
     if alone and keyless and (prefix == "ssl" or bare):
         values["private-key"] = _SERVER_PEM
@@ -272,7 +276,7 @@ def _refuse_misspelled(prefix: str, words: Iterable[str]) -> None:
 
 def _refuse_tls_keys(prefix: str, said: Mapping[str, Any], wrote: Mapping[str, str]) -> None:
     for key in (*HOST_KEYS, *LISTENER_KEYS):
-        if key.name in said and key.name not in ("handler", "endpoint", "from"):
+        if key.name in said and key.name not in (*_WITHOUT_TLS, *OF_BACKENDS):
             raise ConfigurationError(
                 f"{wrote.get(key.name, key.name)}: of no use with {prefix}:, to which mytls adds no TLS"
                 f"{nearest(prefix, TLS_PREFIXES)}"

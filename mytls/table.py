@@ -36,6 +36,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _rows(settings: ListenerSettings, loaded: Loaded | None) -> Iterator[tuple[_Cell, ...]]:
     where = (one_line(settings.endpoint),)
     of_listener = [f"from {each}" for each in settings.base.from_]
+    of_listener.extend(f"PROXY header from {each}" for each in settings.proxy_protocol)
     if loaded is None:
         yield (
             where,

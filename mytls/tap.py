@@ -16,7 +16,7 @@ from mytls.assemble import development_endpoint, service, service_from_file
 from mytls.errors import ConfigurationError, nearest, one_line
 from mytls.handlers import BUILT_IN
 from mytls.running import TLSService
-from mytls.settings import OPTION_KEYS, Settings
+from mytls.settings import OPTION_KEYS, Key, Settings
 from mytls.table import table
 
 
@@ -34,8 +34,11 @@ class Options(usage.Options):
         f"Handlers: {', '.join(expected for _, expected in BUILT_IN.values())}, and those of plugins."
     )
     optParameters = [  # usage.Options looks for a list
-        [key.word, None, None, f"{key.sentence} [default: {key.default or 'nothing'}]"] for key in OPTION_KEYS
+        [key.word, None, None, f"{key.sentence} [default: {key.default or 'nothing'}]"]
+        for key in OPTION_KEYS
+        if not key.kind.flag
     ]
+    optFlags = [[key.word, None, key.sentence] for key in OPTION_KEYS if key.kind.flag]  # likewise
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +106,7 @@ class Options(usage.Options):
             sys.path.insert(0, here)
         # A reload that is asked for before all is loaded must not be the end.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        given = {key.word: key.value_of(self[key.word]) for key in OPTION_KEYS if self[key.word] is not None}
+        given = {key.word: _value(key, self[key.word]) for key in OPTION_KEYS if self[key.word] not in (None, 0)}
         made = self._of_file(self._config, given) if self._config is not None else self._of_strings(given)
         made.reloads_on_hangup = True
         return made
@@ -126,6 +129,7 @@ class Options(usage.Options):
             reload_interval=settings.reload_interval,
             keylog=settings.keylog,
             on_reload=settings.on_reload,
+            unsafe_plaintext=settings.unsafe_plaintext,
         )
         made.greeting = f"connect with: {command}" if command else ""
         return made
@@ -137,6 +141,11 @@ class Options(usage.Options):
         words = ("endpoint", "handler", "config", "check", "help", "version", *(key.word for key in OPTION_KEYS))
         hint = nearest(f"--{unknown[2]}", [f"--{word}" for word in words]) or "; --help lists them"
         return f"unknown option {unknown[1]}{unknown[2]}{hint}"
+
+
+def _value(key: Key, written: Any) -> Any:
+    """The value of an option that was typed; a flag has none written."""
+    return True if key.kind.flag else key.value_of(written, f"--{key.word}")
 
 
 def makeService(options: Options) -> IService:

@@ -6,9 +6,11 @@ import os
 import socket
 from typing import Any
 
+from cryptography import x509
 from twisted.application.service import IService, MultiService
 from twisted.internet import tcp
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.testing import MemoryReactorClock
@@ -16,16 +18,23 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mytls.assemble import development_endpoint, service
+import mytls.assemble
+import mytls.endpoint
+import mytls.loading
+from mytls.assemble import development_endpoint, service, service_from_file
 from mytls.endpoint import TLSServerEndpoint
 from mytls.errors import ConfigurationError
 from mytls.events import Closed, Event
 from mytls.running import CannotStart, TLSService
-from mytls.settings import Deadlines
+from mytls.settings import Deadlines, Settings
 from mytls.sockets import TCPServer
+from mytls.strings import listener_from_string
 from tests.files import folder, write_pair
 from tests.lines import log_lines
 from tests.memory import Link, RecorderFactory, tls_options
+from tests.test_running import Reactor
+from tests.tls.authority import Authority
+from tests.tls.trust_domains import issued, svid, telling
 from twisted import internet
 
 
@@ -188,7 +197,7 @@ class WrongTests(ServiceTests):
 
     def test_on_reload(self) -> None:
         """What a reload does with clients who are there is one of two words."""
-        with self.assertRaisesRegex(ConfigurationError, "^reload-on-reload: 'cut' is not known here; expected one of"):
+        with self.assertRaisesRegex(ConfigurationError, "^on_reload: 'cut' is not known here; expected one of"):
             service("tcp:1", on_reload="cut", reactor=self.reactor)
         self.assertEqual(service("tcp:1", on_reload="close", reactor=self.reactor).plan.settings.on_reload, "close")
 
@@ -446,3 +455,132 @@ class LateEndpointTests(SynchronousTestCase):
         late.answer.callback(port)
         self.assertTrue(port.closed)
         self.assertEqual(made.addresses, [])
+
+
+class RotationTests(SynchronousTestCase):
+    """What a Workload API issues is heard of while it is served, and served without a restart."""
+
+    def setUp(self) -> None:
+        for module in (mytls.assemble, mytls.endpoint):
+            self.patch(module, "in_a_thread", lambda reactor: maybeDeferred)
+        self.reactor: Any = Reactor()
+        self.ca = Authority("CA")
+        self.first = issued(svid(self.ca), example=self.ca)
+        self.workloads = telling(one=self.first, two=issued(svid(self.ca), example=self.ca))
+        self.patch(mytls.loading, "Workload", self.workloads)
+
+    def started(self, *arguments: Any, **options: Any) -> TLSService:
+        """A service that runs until the end of the test."""
+        made = service(*arguments, reactor=self.reactor, **options)
+        made.privilegedStartService()
+        made.startService()
+        self.addCleanup(made.stopService)
+        return made
+
+    def heard(self) -> list[str]:
+        """The addresses of those that somebody hears from."""
+        return [each.address for each in self.workloads.made if each.changed is not None]
+
+    def rotate(self, name: str = "one") -> x509.Certificate:
+        """The agent issues another. @return: its certificate"""
+        pair = svid(self.ca)
+        self.workloads.answers[f"unix:/{name}"] = issued(pair, example=self.ca)
+        for each in self.workloads.made:
+            if each.address == f"unix:/{name}" and each.changed is not None:
+                each.changed()
+        return pair.certificate
+
+    def link(self) -> Link:
+        """A client of port 1 that has gone through its handshake."""
+        link = Link(factory=self.reactor.listening[1])
+        link.handshake()
+        return link
+
+    def shown(self) -> x509.Certificate | None:
+        """The certificate that clients of port 1 are shown."""
+        return self.link().client.get_peer_certificate(as_cryptography=True)
+
+    def test_rotated(self) -> None:
+        """A new SVID is served at once, and who is there stays; the log says what has changed."""
+        made = self.started(r"mytls:1:spiffe=unix\:/one", reload_interval=0)
+        link = self.link()
+        lines = log_lines(self)
+        certificate = self.rotate()
+        self.assertEqual(self.shown(), certificate)
+        link.client.send(b"hello")
+        link.pump()
+        self.assertEqual(bytes(link.received), b"hello")
+        self.reactor.pump([0] * 3)  # who is there is looked at a few at a time
+        self.assertRegex(lines[0], f"^reloaded: any name: serial .* -> serial {certificate.serial_number:X} until ")
+        self.assertTrue(made.running)
+
+    def test_heard_while_it_runs(self) -> None:
+        """Nobody listens to an agent before the start, since a fork may come, nor after the stop; but so again."""
+        made = service([rf"mytls:{each}:spiffe=unix\:/one" for each in (1, 2)], reactor=self.reactor)
+        self.assertEqual(self.heard(), [])
+        made.privilegedStartService()
+        self.assertEqual(self.heard(), [])
+        made.startService()
+        self.assertEqual(self.heard(), ["unix:/one"])
+        self.successResultOf(made.stopService())
+        self.assertEqual(self.heard(), [])
+        made.startService()
+        self.assertEqual(self.heard(), ["unix:/one"])
+        self.successResultOf(made.stopService())
+
+    def test_trouble(self) -> None:
+        """That an agent is gone is a line of the log with its address; what it has issued is served on."""
+        self.started(r"mytls:1:spiffe=unix\:/one")
+        lines = log_lines(self)
+        (workload,) = self.workloads.made
+        assert workload.troubled is not None
+        workload.troubled("nobody answers there (UNAVAILABLE)")
+        trouble = "nobody answers there (UNAVAILABLE); what it has issued before is served on"
+        self.assertEqual(lines, [f"spiffe=unix:/one: {trouble}"])
+        self.assertEqual(self.shown(), self.first.pair.certificate)
+
+    def test_not_there(self) -> None:
+        """Where there is no agent there is no service, and one line that says why."""
+        with self.assertRaisesRegex(
+            ConfigurationError, r"^--endpoint mytls:1:spiffe=unix\\:/no: spiffe=unix:/no: no such socket; waited"
+        ):
+            service(r"mytls:1:spiffe=unix\:/no", reactor=self.reactor)
+
+    def test_another_agent(self) -> None:
+        """A reload hears from the agents that it names and no more from others; one that fails changes nothing."""
+
+        def said(path: str, content: bytes, missing: object, folder: str) -> Settings:
+            return Settings((listener_from_string(content.decode(), "echo"),))
+
+        self.patch(mytls.assemble, "settings_from_file", said)
+        file = folder(self) / "mytls.toml"
+
+        def asks(name: str) -> bool:
+            file.write_text(rf"mytls:1:spiffe=unix\:/{name}")
+            done = made.reload()
+            self.reactor.pump([0] * 3)
+            return bool(self.successResultOf(done))
+
+        file.write_text(r"mytls:1:spiffe=unix\:/one")
+        made = service_from_file(str(file), reactor=self.reactor)
+        made.startService()
+        self.addCleanup(made.stopService)
+        self.assertEqual((asks("no"), self.heard()), (False, ["unix:/one"]))
+        self.assertEqual((asks("two"), self.heard()), (True, ["unix:/two"]))
+        self.assertEqual(self.shown(), self.workloads.answers["unix:/two"].pair.certificate)
+        self.assertEqual((asks("one"), self.heard()), (True, ["unix:/one"]))
+
+    def test_in_every_twisted_program(self) -> None:
+        """An endpoint of another's program is kept current as long as somebody listens at it."""
+        self.patch(os, "environ", {"AGENT": "unix:/one"})
+        endpoint = serverFromString(self.reactor, r"mytls:1:spiffe=env\:AGENT")
+        self.assertEqual(self.heard(), [])
+        self.successResultOf(endpoint.listen(RecorderFactory()))
+        self.assertEqual(self.heard(), ["unix:/one"])
+        self.assertEqual(self.rotate(), self.shown())
+        self.assertEqual(self.heard(), ["unix:/one"])
+        os.environ["AGENT"] = "unix:/two"
+        self.rotate()
+        self.assertEqual(self.heard(), ["unix:/two"])
+        self.reactor.listening[1].doStop()
+        self.assertEqual(self.heard(), [])

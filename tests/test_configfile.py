@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors
+from mytls.kinds import AUTHORITIES, REVOCATIONS
 from mytls.settings import (
     GLOBAL_KEYS,
     HOST_KEYS,
@@ -302,14 +303,32 @@ class KeyErrorTests(FileTests):
         """Where none is near, all are told."""
         self.assertEqual(
             self.errors("[deadlines]\nzzzz = 1\n" + PLAIN),
-            ["2: zzzz: no such key; expected one of: handshake, close, connect, policy"],
+            ["2: zzzz: no such key; expected one of: handshake, close, half-close, connect, policy"],
         )
 
     def test_keys_to_come(self) -> None:
         """What is not built yet is unknown, and not silently nothing."""
-        for key in ("starttls = 'smtp'", "proxy-protocol = {from = []}", "send-proxy-protocol = 'v2'"):
-            (line,) = self.errors(PLAIN + key)
-            self.assertRegex(line, r"^5: [a-z-]+: no such (key|table)")
+        (line,) = self.errors(PLAIN + "max-connections = 5")
+        self.assertRegex(line, r"^5: [a-z-]+: no such (key|table)")
+
+    def test_proxy_protocol(self) -> None:
+        """It is one table of a listener with TLS of ours, told with its line where something in it is wrong."""
+        self.assertEqual(
+            self.errors(PLAIN + 'proxy-protocol = { from = ["10.0.0.0/8", "loadbalancer"] }\n'),
+            ["5: proxy-protocol: 'loadbalancer' is no network; expected an address such as 192.0.2.7, or a network "
+             "such as 10.0.0.0/8"],
+        )  # fmt: skip
+        self.assertEqual(
+            self.errors(PLAIN + '[listener.proxy-protocol]\nfrm = "unix"\n'),
+            ["5: proxy-protocol: 'frm' is not known here; did you mean 'from'?"],
+        )
+        self.assertEqual(
+            self.errors(PLAIN + "[[listener.host]]\nproxy-protocol = { from = 'unix' }\n"),
+            ["6: proxy-protocol: belongs in [[listener]]"],
+        )
+        plain = '[[listener]]\nendpoint = "tcp:1"\nhandler = "echo"\nproxy-protocol = { from = "unix" }\n'
+        (line,) = self.errors(plain)
+        self.assertRegex(line, "^4: proxy-protocol: of no use with tcp:, to which mytls adds no TLS")
 
     def test_wrong_table(self) -> None:
         """A key that stands elsewhere is sent there."""
@@ -390,7 +409,7 @@ class KeyErrorTests(FileTests):
         )
 
     def test_missing_in_hosts(self) -> None:
-        """Who has one of the listener's needs none; who passes on needs no certificate; a folder has them."""
+        """Who has one of the listener's needs none, nor who passes on; a folder has them, and an agent issues them."""
         self.assertEqual(
             self.errors(
                 '[[listener]]\nendpoint = "mytls:1"\n'
@@ -399,6 +418,7 @@ class KeyErrorTests(FileTests):
                 '[[listener.host]]\nnames = ["c"]\nhandler = "passthrough:tcp:b:1"\n'
                 '[[listener]]\nendpoint = "mytls:2"\nhosts = "certificates"\n'
                 '[[listener]]\nendpoint = "tcp:3"\n'
+                '[[listener]]\nendpoint = "mytls:4"\nspiffe = "unix:/agent"\nhandler = "echo"\n'
             ),
             [
                 "3: handler: missing; expected a handler string such as proxy:tcp:127.0.0.1:8080",
@@ -443,7 +463,7 @@ class ValueErrorTests(FileTests):
             self.errors('[deadlines]\nclose = 3\nconnect = "3"\nhandshake = 1.5\n' + PLAIN),
             [
                 '2: close: 3 has no unit; expected for example "3s" or "5m"',
-                "3: connect: '3' is not a duration; expected for example 250ms, 10s, 5m, 1h, 0 or off",
+                '3: connect: 3 has no unit; expected for example "3s" or "5m"',
                 '4: handshake: a float where a duration such as "10s" is expected',
             ],
         )
@@ -576,6 +596,20 @@ class ContradictionTests(FileTests):
             self.errors(PLAIN + 'rego-query = "data.a"\n'),
             ["5: rego-query=data.a: there is no policy to ask; say rego"],
         )
+
+    def test_nothing_in_it(self) -> None:
+        """Nobody turns off what a listener says of its clients by a list with nothing in it."""
+        verified = PLAIN + 'client-ca = "ca.pem"\nallow = ["cn=x"]\n'
+        host = '[[listener.host]]\nnames = ["a"]\n'
+        self.assertEqual(self.errors(PLAIN + "client-ca = []\n"), [f"5: client-ca: {AUTHORITIES.none}"])
+        self.assertEqual(self.errors(verified + "crl = []\n"), [f"7: crl: {REVOCATIONS.none}"])
+        self.assertEqual(self.errors(verified + host + "client-ca = []\n"), [f"9: client-ca: {AUTHORITIES.none}"])
+        self.assertEqual(
+            self.errors(verified + host + 'allow = []\npolicy = "a:b"\n'),
+            ["9: allow=[]: there is no rule in it, and yet clients would enter; say all to mean that"],
+        )
+        (made,) = self.only(verified + host + "allow = []\n").hosts
+        self.assertEqual((made.client_auth, made.allow), ("required", ()))
 
     def test_policy_that_is_passed_on(self) -> None:
         """A listener's policy cannot be asked about who is passed on, whatever the host says of certificates."""
@@ -714,7 +748,7 @@ class LineTests(FileTests):
         self.assertEqual(
             lines,
             [
-                "1: a\\x0ab\\x1b[31m: no such key; expected one of: keylog",
+                "1: a\\x0ab\\x1b[31m: no such key; expected one of: keylog, unsafe-plaintext",
                 "6: profile: '\\u2028' is not known here; expected one of: modern, intermediate, old",
             ],
         )
@@ -724,7 +758,7 @@ class LineTests(FileTests):
         for text, line in (
             ('[""]\n', '1: "": no such table'),
             ('[["".""]]\n', '1: "": no such table'),
-            ('"" = 1\n', '1: "": no such key; expected one of: keylog'),
+            ('"" = 1\n', '1: "": no such key; expected one of: keylog, unsafe-plaintext'),
         ):
             (found,) = self.errors(text + PLAIN)
             self.assertTrue(found.startswith(line), found)

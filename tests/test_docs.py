@@ -194,7 +194,7 @@ class ReferenceTests(SynchronousTestCase):
         for key in (*ENDPOINT_KEYS, *CLIENT_KEYS):
             self.assertIn(f"| `{key.word}` |", page)
         for key in OPTION_KEYS:
-            self.assertIn(f"| `--{key.word} ", page)
+            self.assertIn(f"| `--{key.word}{'`' if key.kind.flag else ' '}", page)
         for word in ("--endpoint", "--handler", "--help", "--version"):
             self.assertIn(f"| `{word}", page)
 

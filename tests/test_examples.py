@@ -19,6 +19,7 @@ import twisted.plugins
 from mytls.errors import ConfigurationError
 from mytls.handlers import handler_from_string
 from mytls.running import TLSService
+from mytls.settings import HostSettings
 from tests.files import folder
 from tests.handlers.loop import Loop
 from tests.handlers.twins import certified_context, demanding_options
@@ -202,7 +203,7 @@ class ApplicationTests(ExampleTestCase):
         tls, page = IServiceCollection(loadApplication(str(EXAMPLES / "chat.tac"), "python"))
         self.assertIsInstance(tls, TLSService)
         self.assertIn("openssl s_client -connect localhost:8443", tls.greeting)
-        self.connect(tls._handler(None))
+        self.connect(tls._handler(HostSettings()))
         site: Any = page.factory
         self.assertEqual(site.resource.render_GET(DummyRequest([])), b"guest 1\n")
 

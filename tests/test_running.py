@@ -287,6 +287,15 @@ class ListenerTests(RunningTests):
             [each.changes for each in self.events if isinstance(each, Reloaded)], [("0.0.0.0:5: other from",)]
         )
 
+    def test_proxies(self) -> None:
+        """Other proxies in front of a listener are told."""
+        listener = 'endpoint = "mytls:1"\nhandler = "echo"\ncertificate = "a.pem"\n'
+        self.of_file(listener)
+        self.write(listener + 'proxy-protocol = { from = "192.0.2.1" }\n')
+        self.reactor.advance(10)
+        (event,) = [each for each in self.events if isinstance(each, Reloaded)]
+        self.assertEqual(event.changes, ("0.0.0.0:1: other proxy-protocol",))
+
     def test_where_from(self) -> None:
         """Other networks are told as what they are: a change of the listener, or of a host."""
         host = '[[listener.host]]\nnames = ["a.example"]\ncertificate = "a.pem"\n'

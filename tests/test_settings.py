@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
 
@@ -97,6 +98,8 @@ class TableTests(SynchronousTestCase):
         key = Key("some-port", "somePort", PORT, "", "")
         with self.assertRaisesRegex(ConfigurationError, r"^somePort: 'x' is not a port; expected a number from 0"):
             key.value_of("x")
+        with self.assertRaisesRegex(ConfigurationError, r"^--some-port: 'x' is not a port"):
+            key.value_of("x", "--some-port")
 
 
 class HostTests(SynchronousTestCase):
@@ -159,6 +162,22 @@ class HostTests(SynchronousTestCase):
         self.refused({**pins, "crl": ("a.crl",)}, "crl=a.crl: of no use without client-ca")
         self.refused({**pins, "verify-depth": 0}, "verify-depth=0: of no use without client-ca")
 
+    def test_nobody_and_everybody(self) -> None:
+        """No rule is nobody, and cannot be said where it would be everybody: where others decide as well."""
+        none: dict[str, Any] = {"client-ca": ("ca.pem",), "allow": ()}
+        trouble = "allow=[]: there is no rule in it, and yet clients would enter; say all to mean that"
+        for more in ({"client-auth": "optional"}, {"policy": "a:b"}, {"rego": "p.rego"}):
+            self.refused({**none, **more}, trouble)
+            self.assertEqual(HostSettings.of({"client-ca": ("ca.pem",), **more}, {}).allow, ())
+        self.assertEqual(HostSettings.of(none, {}).client_auth, "required")
+        self.assertEqual(HostSettings.of({"allow": (), "client-auth": "off", "policy": "a:b"}, {}).allow, ())
+
+    def test_long_values(self) -> None:
+        """An error has the beginning of a long value."""
+        self.refused({"rego-query": "x" * 5000}, f"rego-query={'x' * 200}...: there is no policy to ask; say rego")
+        wrong = ListenerSettings.of("mytls:1", {}, {}).wrong("unknown-name", "x" * 5000, "no")
+        self.assertEqual(str(wrong), f"unknown-name={'x' * 200}...: no")
+
     def test_revocation_without_lists(self) -> None:
         """What to do with an old list is of no use without one."""
         said = {"client-ca": ("ca.pem",), "stale-crl": "accept"}
@@ -177,6 +196,25 @@ class HostTests(SynchronousTestCase):
         self.refused({"rego-query": "data.a"}, "rego-query=data.a: there is no policy to ask; say rego")
         self.assertEqual(HostSettings.of({"rego": "p.rego", "rego-query": "data.a"}, {}).rego_query, "data.a")
 
+    def test_issued(self) -> None:
+        """Where the certificate is issued, so are the CAs of clients: neither needs a file, and rules are as ever."""
+        issued = {"spiffe": "unix:/agent"}
+        for more in ({}, {"allow": ("spki=sha256:x",)}, {"allow": ("uri=spiffe://a/**",), "verify-depth": 1}):
+            made = HostSettings.of({**issued, "client-auth": "required", **more}, {})
+            self.assertFalse(made.pinned)
+        self.assertEqual(HostSettings.of(issued, {}).client_auth, "off")
+        self.assertEqual(HostSettings.of({**issued, "client-ca": ("ca.pem",)}, {}).client_auth, "required")
+        off = "of no use while client-auth is off; say required or optional"
+        self.refused({**issued, "allow": ("uri=spiffe://a/**",)}, f"allow=uri=spiffe://a/**: {off}")
+
+    def test_files_beside_what_is_issued(self) -> None:
+        """A certificate in files beside one that is issued would never be shown."""
+        for key in ("certificate", "private-key", "password-file", "extra-cert-chain", "ocsp"):
+            said = {"spiffe": "unix:/agent", key: "x" if key == "password-file" else ("x",)}
+            self.refused(said, f"{key}=x: of no use with spiffe, which issues the certificate and its key")
+        said = {"spiffe": "unix:/agent", "client-auth": "required", "crl": ("a.crl",)}
+        self.refused(said, "crl=a.crl: of no use without client-ca")
+
     def test_policies_without_certificates(self) -> None:
         """A policy may decide by the address and the name alone."""
         self.assertEqual(HostSettings.of({"policy": "app:allow"}, {}).client_auth, "off")
@@ -189,8 +227,9 @@ class HostTests(SynchronousTestCase):
 
     def test_passed_on(self) -> None:
         """Who does not decrypt can neither show a certificate nor ask for one."""
-        for key in ("certificate", "ocsp", "client-ca", "crl", "allow", "deny", "policy", "rego"):
-            said = {"handler": "passthrough:tcp:b:1", key: "x" if key in ("policy", "rego") else ("x",)}
+        for key in ("certificate", "spiffe", "ocsp", "client-ca", "crl", "allow", "deny", "policy", "rego"):
+            text = key in ("spiffe", "policy", "rego")
+            said = {"handler": "passthrough:tcp:b:1", key: "x" if text else ("x",)}
             self.refused(said, f"{key}=x: of no use with passthrough:, which decrypts nothing")
         self.assertTrue(HostSettings.of({"handler": "passthrough:tcp:b:1", "alpn": ("h2",)}, {}).passes_on)
         self.assertFalse(HostSettings(handler="proxy:tcp:b:1").passes_on)
@@ -227,6 +266,16 @@ class InheritedTests(SynchronousTestCase):
         of_listener = {"certificate": ("a",), "private-key": ("k",), "ocsp": ("o",), "password-file": "p"}
         self.assertEqual(inherited(of_listener, {"certificate": ("b",)}), {"password-file": "p"})
         self.assertEqual(inherited(of_listener, {"names": ("n",)}), of_listener)
+
+    def test_issued_or_of_files(self) -> None:
+        """A certificate of files takes the place of one that is issued, and the other way round."""
+        issued: dict[str, Any] = {"spiffe": "unix:/agent", "client-auth": "required"}
+        of_files: dict[str, Any] = {"certificate": ("a",), "private-key": ("k",), "password-file": "p", "ocsp": ("o",)}
+        self.assertEqual(inherited(issued, {"certificate": ("a",)}), {"client-auth": "required"})
+        self.assertEqual(inherited(issued, {"private-key": ("a",)}), {"client-auth": "required"})
+        self.assertEqual(inherited(issued, {"names": ("a",)}), issued)
+        self.assertEqual(inherited({**of_files, "alpn": ("h2",)}, {"spiffe": "unix:/agent"}), {"alpn": ("h2",)})
+        self.assertEqual(inherited(issued, {"handler": "passthrough:tcp:b:1"}), {})
 
     def test_one_key_for_all(self) -> None:
         """A key that stands without a certificate is the hosts' own."""
@@ -302,6 +351,34 @@ class ListenerTests(SynchronousTestCase):
         for key in ("certificate", "private-key", "names", "ocsp", "extra-cert-chain"):
             self.refused({key: ("a",), "hosts": "folder"}, (), f"{key}=a: {trouble}")
         ListenerSettings.of("mytls:1", {"certificate": ("a",), "hosts": "folder"}, {}, (HostSettings(),))
+        for hosts in ((), (HostSettings(),)):
+            self.refused({"spiffe": "unix:/a", "hosts": "folder"}, hosts, f"spiffe=unix:/a: {trouble}")
+
+    def test_where_from_behind_haproxy(self) -> None:
+        """Where Twisted reads the PROXY header, C{from} would let in whoever comes by the proxy."""
+        networks = (ipaddress.ip_network("10.0.0.0/8"),)
+        trouble = (
+            "behind haproxy: it would be held against the proxy's address; say proxy-protocol in place of haproxy:"
+        )
+        host = HostSettings.of({"from": networks}, {})
+        for endpoint in (
+            "haproxy:tcp:1",
+            "HAProxy:tcp\\:1",
+            "mytls:over=haproxy\\:tcp\\:1",
+            "mytls:over=HAPROXY\\:1:alpn=a",
+        ):
+            for said, hosts in (({"from": networks}, ()), ({}, (host,))):
+                with self.assertRaises(ConfigurationError, msg=endpoint) as caught:
+                    ListenerSettings.of(endpoint, said, {}, hosts)
+                self.assertEqual(str(caught.exception), f"from=10.0.0.0/8: {trouble}")
+            ListenerSettings.of(endpoint, {}, {})
+        for endpoint in ("mytls:1", "mytls:over=unix\\:/run/haproxy", "tcp:1"):
+            ListenerSettings.of(endpoint, {"from": networks}, {})
+
+    def test_proxy_protocol(self) -> None:
+        """Who is in front of it is the listener's; where nothing is said it is nobody."""
+        self.assertEqual(ListenerSettings.of("mytls:1", {}, {}).proxy_protocol, ())
+        self.assertEqual(ListenerSettings.of("mytls:1", {"proxy-protocol": ("unix",)}, {}).proxy_protocol, ("unix",))
 
     def test_as_written(self) -> None:
         """A place is told as the user has said it."""

@@ -11,6 +11,7 @@ from twisted.internet import endpoints
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.errors import ConfigurationError
+from mytls.kinds import AUTHORITIES, REVOCATIONS
 from mytls.settings import HostSettings, ListenerSettings
 from mytls.strings import (
     endpoint_values,
@@ -246,6 +247,7 @@ class ListenerTests(SynchronousTestCase):
         self.addCleanup(os.chdir, before)
         os.chdir(where)
         self.assertEqual(listener_from_string("mytls:1").base.private_key, ("server.pem",))
+        self.assertEqual(listener_from_string(r"mytls:1:spiffe=unix\:/agent").base.private_key, ())
 
     def test_not_alone(self) -> None:
         """Beside a file nothing is looked for that nobody has named."""
@@ -301,6 +303,10 @@ class ListenerTests(SynchronousTestCase):
                 "or 10.0.0.1 for the address",
             ),
             ("mytls:1:from=", "from: there is none in it, so nobody could connect; leave it out for everywhere"),
+            ("mytls:1:clientCA=", f"clientCA: {AUTHORITIES.none}"),
+            ("mytls:1:clientCA=a.pem:crl=,", f"crl: {REVOCATIONS.none}"),
+            ("mytls:1:clientCA=a.pem:allow=", "allow: there is no rule in it; say all, or leave it out"),
+            ("mytls:1:clientCA=a.pem:deny=", "deny: there is no rule in it; leave it out where nobody is denied"),
             ("mytls:1:allow=all", "allow=all: of no use while clientAuth is off; say required or optional"),
             (
                 "mytls:1:clientAuth=required:handler=passthrough\\:tcp\\:a\\:1",
@@ -314,6 +320,18 @@ class ListenerTests(SynchronousTestCase):
         """Networks of a string have commas between them, and a backslash before each colon."""
         made = listener_from_string("mytls:1:from=10.0.0.0/8,2001\\:db8\\:\\:/32")
         self.assertEqual([str(each) for each in made.base.from_], ["10.0.0.0/8", "2001:db8::/32"])
+
+    def test_proxies(self) -> None:
+        """Who is in front of a listener is a list too; other endpoints have no place for it."""
+        made = listener_from_string("mytls:1:proxyProtocol=10.0.0.0/8,unix,2001\\:db8\\:\\:1")
+        self.assertEqual([str(each) for each in made.proxy_protocol], ["10.0.0.0/8", "unix", "2001:db8::1/128"])
+        self.refused(
+            "proxyProtocol: 'balancer' is no network; expected an address such as 192.0.2.7, or a network such as "
+            "10.0.0.0/8",
+            "mytls:1:proxyProtocol=balancer",
+            {},
+            {},
+        )
 
     def test_where_from_without_tls(self) -> None:
         """Where clients connect from is a plain listener's too; what needs TLS is not."""

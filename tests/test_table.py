@@ -93,6 +93,14 @@ class TableTests(SynchronousTestCase):
         alone = HostSettings(from_=(network("10.0.0.0/8"),), **pair)
         self.assertEqual("\n".join(self.lines(ListenerSettings("mytls:1", alone))).count("from 10.0.0.0/8"), 1)
 
+    def test_proxies(self) -> None:
+        """Who has to send a PROXY header is told beside it."""
+        proxies = network("10.0.0.0/8"), "unix"
+        base = HostSettings(certificate=(self.chain,), private_key=(self.key,), handler="echo")
+        lines = self.lines(ListenerSettings("mytls:1", base=base, proxy_protocol=proxies))
+        self.assertRegex(lines[1], r" off PROXY header from 10\.0\.0\.0/8 echo$")
+        self.assertRegex(lines[2], "PROXY header from unix$")
+
     def test_policies(self) -> None:
         """Policies stand below the rules; where there is no rule they decide alone, and no rule is told."""
         pair: Any = {"certificate": (self.chain,), "private_key": (self.key,), "handler": "echo"}
