@@ -98,10 +98,9 @@ class Access:
 
     def refusal(self, shown: Identity) -> str | None:
         """Why who shows this may not enter, in a few words for the log; None where it may."""
-        if any(rule.written.startswith("uri=") for rule in (*self.deny, *self.allow)):
-            astray = next((each for each in shown.named(x509.UniformResourceIdentifier) if leads_astray(each)), None)
-            if astray is not None:
-                return f"the certificate's URI leads nowhere certain: {visible(astray)}"
+        astray = self._astray(shown)
+        if astray is not None and any(map(_is_uri, self.deny)):
+            return astray
         for rule in self.deny:
             if rule.matches(shown):
                 return f"deny {rule} matches {shown.shown()}"
@@ -110,7 +109,14 @@ class Access:
         if not self.allow:
             return f"there is no allow rule: {shown.shown()}"
         pins = f" spki={shown.spki[0]}" if all(rule.written.startswith("spki=") for rule in self.allow) else ""
-        return f"no allow rule matches {shown.shown()}{pins}"
+        return astray or f"no allow rule matches {shown.shown()}{pins}"
+
+    def _astray(self, shown: Identity) -> str | None:
+        """That one of its URIs is read by some as another, if any rule is about URIs."""
+        if not any(map(_is_uri, (*self.deny, *self.allow))):
+            return None
+        found = next((each for each in shown.uri if leads_astray(each)), None)
+        return None if found is None else f"the certificate's URI leads nowhere certain: {visible(found)}"
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -119,6 +125,10 @@ class Access:
 
     def __str__(self) -> str:
         return ", ".join(self.rules) or "nobody"
+
+
+def _is_uri(rule: Rule) -> bool:
+    return rule.written.startswith("uri=")
 
 
 def _rules(settings: HostSettings, key: str, written: tuple[str, ...], troubles: Troubles) -> tuple[Rule, ...]:
@@ -206,8 +216,10 @@ def _uri(wanted: str) -> _Matches:
         raise ConfigurationError("** may stand once, and one of the two in a segment")
     pattern = re.compile("".join(_WILD.get(each) or re.escape(each) for each in _STARS.split(path)), re.DOTALL)
 
+    whole = "*" not in path
+
     def matches(shown: Identity) -> bool:
-        found = (spelled(each) for each in shown.named(x509.UniformResourceIdentifier))
+        found = (spelled(each) for each in shown.uri if whole or not leads_astray(each))
         return any(each is not None and each[0] == place and pattern.fullmatch(each[1]) for each in found)
 
     return matches

@@ -107,7 +107,15 @@ def _has_signed(authority: x509.Certificate, revocations: x509.CertificateRevoca
 
 
 def _newest(settings: HostSettings, lists: Sequence[Listed]) -> Listed:
-    """Of several lists of one issuer. @raise ConfigurationError: there is none that is newer than all others"""
+    """
+    Of several lists of one issuer.
+
+    @raise ConfigurationError: there is none that is newer than all others, or one is for a part of the certificates
+    """
+    for path, each in lists if len(lists) > 1 else ():
+        if _of_a_point(each):
+            trouble = "a revocation list for the certificates of one distribution point alone, beside another"
+            raise settings.wrong("crl", path, f"{trouble} of {shown(each.issuer)}; leave one out")
     first = [one for one in lists if all(_not_older(one[1], other[1]) for other in lists)]
     if len(first) == 1:
         return first[0]
@@ -156,5 +164,15 @@ def _scope(point: x509.IssuingDistributionPoint) -> Iterator[str]:
         yield "for some reasons alone (onlySomeReasons)"
     if point.only_contains_user_certs or point.only_contains_ca_certs or point.only_contains_attribute_certs:
         yield "for some kinds of certificates alone (onlyContains...)"
-    if point.full_name or point.relative_name:
-        yield "for the certificates of one distribution point alone"
+
+
+def _of_a_point(revocations: x509.CertificateRevocationList) -> bool:
+    """
+    Whether it is for the certificates that name its distribution point (RFC 5280 section 5.2.5). By itself that does no
+    harm: OpenSSL lets in nobody else.
+    """
+    try:
+        point = revocations.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
+    except x509.ExtensionNotFound:
+        return False
+    return bool(point.full_name or point.relative_name)

@@ -531,8 +531,8 @@ class URITests(SynchronousTestCase):
 
     def test_dot_segments(self) -> None:
         """
-        A URI with . or .. in its path, with an empty segment, or with what may be a slash or not, enters by no rule,
-        and past none: what it means depends on who reads it.
+        A URI with . or .. in its path, with an empty segment, or with what may be a slash or not, enters by no rule
+        with a star, and past no rule: what it means depends on who reads it.
         """
         dots = ("..", ".", "../a", "a/..", "a/../b", "./a", "a/%2e%2E/b", "a/.%2e?c", "a/.#c", "../../x", "a/..;x/b")
         empty = ("/", "/a", "a//b", "a//", "a//?b")
@@ -551,6 +551,16 @@ class URITests(SynchronousTestCase):
             "spiffe://example/a?/../b//c%2Fd",
             "spiffe://example/a#//%5C",
         )
+
+    def test_spelled_out(self) -> None:
+        """A rule that spells such a URI out means it, and it alone."""
+        for path in ("a%2Fb", "a/../b", "a//b"):
+            rule = f"uri=spiffe://example/ns/{path}"
+            self.assertIsNone(refusal(Access.of([rule]), uri(f"spiffe://example/ns/{path}")))
+            self.assertIsNotNone(refusal(Access.of(["all"], [rule]), uri(f"spiffe://example/ns/{path}")))
+        self.assertIsNone(refusal(Access.of(["uri=https://e/a%2Fb"]), uri("HTTPS://E/a%2fb")))
+        for rule in ("uri=https://e/a/b", "uri=https://e/*", "uri=https://e/a/*"):
+            self.assertIsNotNone(refusal(Access.of([rule]), uri("https://e/a%2Fb")))
 
     def test_backslash(self) -> None:
         """Some take a backslash for a slash, also where the host ends."""

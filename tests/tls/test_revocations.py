@@ -172,20 +172,35 @@ class NewestTests(SynchronousTestCase):
         self.assertIsNone(signer(forged, by_name([self.root.certificate])))
         self.assertEqual(self.kept(real, forged), [real, forged])
 
+    def test_of_a_distribution_point(self) -> None:
+        """A list for one distribution point is used by itself, and beside another of its CA it is an error."""
+        url = [x509.UniformResourceIdentifier("http://a/1")]
+        relative = x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+        whole = self.root.revoking(since=-2 * DAY)
+        point = x509.IssuingDistributionPoint
+        for extension in (
+            point(url, None, False, False, None, False, False),
+            point(None, relative, False, False, None, False, False),
+        ):
+            part = listing(self.root, extension)
+            self.assertEqual(self.kept(part), [part])
+            line = (
+                "crl=b.crl: a revocation list for the certificates of one distribution point alone, beside another of "
+                "CN=Root; leave one out"
+            )
+            self.assertEqual(self.refused(("a.crl", whole), ("b.crl", part)), line)
+            self.assertEqual(self.refused(("b.crl", part), ("a.crl", whole)), line)
+
     def test_parts(self) -> None:
         """What is no whole list is an error of one line, beside a whole list and without one."""
         point = x509.IssuingDistributionPoint
-        reasons, url = frozenset([x509.ReasonFlags.key_compromise]), [x509.UniformResourceIdentifier("http://a/1")]
-        relative = x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+        reasons = frozenset([x509.ReasonFlags.key_compromise])
         kinds = "a revocation list for some kinds of certificates alone (onlyContains...)"
-        of_a_point = "a revocation list for the certificates of one distribution point alone"
         table: tuple[tuple[x509.ExtensionType, str], ...] = (
             (x509.DeltaCRLIndicator(1), "a delta of a revocation list"),
             (point(None, None, True, False, None, False, False), kinds),
             (point(None, None, False, True, None, False, False), kinds),
             (point(None, None, False, False, None, False, True), kinds),
-            (point(url, None, False, False, None, False, False), of_a_point),
-            (point(None, relative, False, False, None, False, False), of_a_point),
             (point(None, None, False, False, reasons, False, False),
              "a revocation list for some reasons alone (onlySomeReasons)"),
             (point(None, None, False, False, None, True, False),
