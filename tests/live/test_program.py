@@ -20,7 +20,7 @@ from OpenSSL import SSL
 
 from tests.live.authority import Certificates
 from tests.live.clients import asks_and_hears, connected, receive, trusting
-from tests.live.processes import PATIENCE, Running, run, serving, until
+from tests.live.processes import PATIENCE, TWISTD, Running, run, serving, until
 
 #: What stands in the log when it listens; a handler's string has spaces.
 READY = r"serving .+ at (\S+)"
@@ -294,7 +294,7 @@ def test_the_service_stops(certificates: Certificates) -> None:
 )
 def test_a_command_that_cannot_be_run_is_told_at_the_start(command: str, trouble: str) -> None:
     """It is one line, and nothing listens."""
-    ended = run("twistd", "--nodaemon", "--pidfile=", "mytls", "--handler", f"exec:{command}")
+    ended = run(TWISTD, "--nodaemon", "--pidfile=", "mytls", "--handler", f"exec:{command}")
     assert ended.returncode != 0
     lines = [line for line in (ended.stdout + ended.stderr).splitlines() if trouble in line]
     assert len(lines) == 1
