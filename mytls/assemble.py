@@ -61,6 +61,11 @@ def service(
     @param unsafe_plaintext: whether plaintext may go over a network, to or for a backend of `proxy:`
     @raise ConfigurationError: one line, which names the word that was wrong
     """
+    if not isinstance(handler, str) and not hasattr(handler, "buildProtocol"):
+        raise ConfigurationError(
+            f"handler: expected a handler string such as serve:app:function, or a Twisted factory, not "
+            f"{type(handler).__name__}"
+        )
     one = isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
     places: list[Any] = [endpoint] if one else list(endpoint)  # type: ignore[arg-type]  # it is several
     settings = Settings(

@@ -78,12 +78,17 @@ def endpoint_values(prefix: str, arguments: tuple[str, ...], words: Mapping[str,
     keys = {key.word: key for key in known}
     for word in words:
         if word not in keys:
-            raise ConfigurationError(f"{word}= is no word of {prefix}:{_meant(word, keys)}")
+            raise ConfigurationError(f"{word}= is no word of {prefix}:{_meant(word, keys) or _colon(word)}")
     said = _named(arguments, words, [key.word for key in PLACE_KEYS if key.word in keys])
     if ("port" in said) == ("over" in said):
         either = "a port or over=ENDPOINT" if prefix == "mytls" else "a port"
         raise ConfigurationError(f"expected {either}, as in {prefix}:8443")
     return {keys[word].name: keys[word].value_of(written) for word, written in said.items()}
+
+
+def _colon(word: str) -> str:
+    """What is no word at all may be the rest of a value."""
+    return "" if word.isidentifier() else "; a colon in a value is written \\:"
 
 
 def client_from_words(arguments: tuple[str, ...], words: Mapping[str, str]) -> ClientSettings:
@@ -98,7 +103,7 @@ def client_from_words(arguments: tuple[str, ...], words: Mapping[str, str]) -> C
     for word in words:
         if word not in keys:
             meant = _WORDS_OF_OTHER_CLIENTS.get(word)
-            nearly = f"; did you mean {meant!r}?" if meant else nearest(word, keys)
+            nearly = f"; did you mean {meant!r}?" if meant else nearest(word, keys) or _colon(word)
             raise ConfigurationError(f"{word}= is no word of a client's mytls:{nearly}")
     said = _named(arguments, words, ["host", "port"])
     try:

@@ -138,6 +138,11 @@ class StartTests(ServiceTests):
         self.started(TLSServerEndpoint(self.reactor, 3, tls_options()))
         self.assertEqual(self.reactor.tcpServers[0][0], 3)
 
+    def test_function(self) -> None:
+        """A function in place of a handler is told how to say it."""
+        with self.assertRaisesRegex(ConfigurationError, "^handler: expected a handler string such as serve:app:"):
+            service("ssl:0:privateKey=x", lambda stream: None)  # type: ignore[arg-type]  # on purpose
+
     def test_factory(self) -> None:
         """A Twisted factory is a handler."""
         handler = RecorderFactory()

@@ -126,6 +126,7 @@ class ValueTests(SynchronousTestCase):
         self.refused("ssl", ("1",), {"certkey": "k"}, "certkey= is no word of ssl:; did you mean 'certKey'?")
         self.refused("mytls", ("1",), {"clientCa": "k"}, "clientCa= is no word of mytls:; did you mean 'clientCA'?")
         self.refused("mytls", ("1",), {"zz": ""}, "zz= is no word of mytls:")
+        self.refused("mytls", ("1",), {"cOf/A": ""}, "cOf/A= is no word of mytls:; a colon in a value is written \\:")
         for word, meant in (
             ("certificate", "certKey"), ("cert", "certKey"), ("private-key", "privateKey"), ("key", "privateKey"),
             ("client-ca", "clientCA"), ("ca", "clientCA"), ("min_version", "minVersion"),

@@ -130,17 +130,21 @@ def rego_policy(settings: HostSettings, content: bytes) -> RegoPolicy:
         bundle = Bundle.of(os.path.basename(written), content)
         made = RegoPolicy(written, rego_digest(settings, content), bundle, query)
         rules = _checked(made.source)
+    if settings.rego_query is None:
+        with _about(settings, "rego", written, f"it has no rule {asked}, and rego-query says no other"):
+            query.check(rules, bundle.data)
     with _about(settings, "rego-query", asked):
         query.check(rules, bundle.data)
     return made
 
 
 @contextmanager
-def _about(settings: HostSettings, key: str, value: str) -> Iterator[None]:
+def _about(settings: HostSettings, key: str, value: str, trouble: str | None = None) -> Iterator[None]:
+    """What is raised inside is about this key. @param trouble: says it in place of the error's own text"""
     try:
         yield
     except ConfigurationError as error:
-        raise settings.wrong(key, value, str(error)) from None
+        raise settings.wrong(key, value, trouble or str(error)) from None
 
 
 def command(what: str) -> list[str]:

@@ -539,6 +539,13 @@ class CheckTests(SynchronousTestCase):
             "m.toml:4: rego-query=true: expected the name of a rule, such as data.mytls.allow",
         )
 
+    def test_no_query(self) -> None:
+        """Where nobody has said a query, it is the file that has not the rule that is asked for."""
+        self.assertEqual(
+            self.refused("package other\nallow := true"),
+            "m.toml:3: rego=rules/p.rego: it has no rule data.mytls.allow, and rego-query says no other",
+        )
+
     def test_hangs(self) -> None:
         """A policy that does not come to an end without any peer does not start the service."""
         self.patch(rego, "CHECK", 0.3)
