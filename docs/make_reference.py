@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mytls.settings import CLIENT_KEYS, ENDPOINT_KEYS, GLOBAL_KEYS, HOST_KEYS, LISTENER_KEYS, OPTION_KEYS, Key
+from mytls.keys import CLIENT_KEYS, ENDPOINT_KEYS, GLOBAL_KEYS, HOST_KEYS, LISTENER_KEYS, OPTION_KEYS, Key
 
 PAGE = Path(__file__).with_name("reference.md")
 CONF = Path(__file__).parent.parent / "conf" / "mytls.toml"
@@ -14,7 +14,7 @@ CONF = Path(__file__).parent.parent / "conf" / "mytls.toml"
 _HEAD = """\
 # Reference
 
-Made by `docs/make_reference.py` from the table in `mytls/settings.py`, as the command line and its errors are.
+Made by `docs/make_reference.py` from the table in `mytls/keys.py`, as the command line and its errors are.
 """
 
 _FILE = """
@@ -102,7 +102,7 @@ _CONF_HOST = """
 """
 
 #: What is set in a file to start from.
-_SET = ("endpoint", "certificate", "private-key", "handler")
+_SET = ("endpoint", "certKey", "privateKey", "handler")
 
 
 def page() -> str:
@@ -129,7 +129,7 @@ def conf() -> str:
     """The file with every key."""
     keys = {key.name: key for key in (*LISTENER_KEYS, *HOST_KEYS)}
     names, spiffe, unknown_name, hosts = (keys.pop(name) for name in ("names", "spiffe", "unknown-name", "hosts"))
-    first = [keys.pop(name) for name in _SET]
+    first = [keys.pop(name) for name in ("endpoint", "certificate", "private-key", "handler")]
     return "".join(
         (
             _CONF_HEAD,
@@ -163,10 +163,10 @@ def _conf_key(key: Key) -> str:
     sentence = textwrap.wrap(
         key.sentence + default, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
     )
-    return "\n" + "\n".join(sentence) + "\n" + _conf_line(key.name, value(key), key.name in _SET)
+    return "\n" + "\n".join(sentence) + "\n" + _conf_line(key.name, value(key), is_set=key.word in _SET)
 
 
-def _conf_line(name: str, written: str, is_set: bool = False) -> str:
+def _conf_line(name: str, written: str, *, is_set: bool = False) -> str:
     return f"{'' if is_set else '# '}{name} = {written}\n"
 
 

@@ -113,7 +113,9 @@ The map, from door to value. A module imports from those below it, never from ab
     configfile          the file: TOML in, settings out
     tomllines           a TOML file, and where each of its keys stands
     strings             endpoint strings: words in, settings out
-    settings            what a user can say
+    clientsettings      what a user has said of a server to connect to
+    settings            what a user has said
+    keys                what a user can say
     destinations        where a client goes, and by which way
     kinds               what a value looks like
     names               server names, one spelling for each

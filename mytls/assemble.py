@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
@@ -17,10 +18,11 @@ from mytls.accesslog import AccessLog
 from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles
 from mytls.events import Observer, Observers
+from mytls.keys import ON_RELOAD
 from mytls.loading import Loaded, Loading, Made, contexts, load
 from mytls.reload import Reloader, in_a_thread
 from mytls.running import Plan, TLSService, handlers_of
-from mytls.settings import ON_RELOAD, Deadlines, Limits, ListenerSettings, Settings
+from mytls.settings import Deadlines, Limits, ListenerSettings, Log, Settings
 from mytls.strings import is_tls, listener_from_string
 from mytls.tls.development import development_certificate, state_folder
 from mytls.tls.files import Files
@@ -38,11 +40,13 @@ def service(
     deadlines: Deadlines | None = None,
     limits: Limits | None = None,
     observers: Iterable[Observer] = (),
-    quiet: Iterable[str] = (),
+    log: Log | None = None,
     reload_interval: float = 10.0,
     keylog: str | None = None,
     on_reload: str = "keep",
     unsafe_plaintext: bool = False,
+    status: str | None = None,
+    unsafe_status: bool = False,
 ) -> TLSService:
     """
     A service that serves a handler over TLS, to add to any application.
@@ -54,13 +58,38 @@ def service(
     @param deadlines: how long clients may take
     @param limits: bounds of the service
     @param observers: called with each event (L{mytls.events})
-    @param quiet: what has no line in the log (L{mytls.accesslog.CLASSES})
+    @param log: what is written down of connections, and where
     @param reload_interval: seconds between two looks at the files for changes; 0 is never
     @param keylog: the path of a file for the secrets of every connection
     @param on_reload: `keep` or `close`: what happens to connections of clients who may not enter any more
     @param unsafe_plaintext: whether plaintext may go over a network, to or for a backend of `proxy:`
+    @param status: the server endpoint string of the status service
+    @param unsafe_status: whether that may be where strangers reach it
     @raise ConfigurationError: one line, which names the word that was wrong
     """
+    settings = Settings(
+        deadlines=deadlines or Deadlines(),
+        limits=limits or Limits(),
+        reload_interval=reload_interval,
+        log=log or Log(),
+        keylog=keylog,
+        on_reload=ON_RELOAD.value_of(on_reload, "on_reload"),
+        unsafe_plaintext=unsafe_plaintext,
+        status=status,
+        unsafe_status=unsafe_status,
+    )
+    return service_of_strings(endpoint, handler, settings, reactor=reactor, observers=observers)
+
+
+def service_of_strings(
+    endpoint: str | IStreamServerEndpoint | Iterable[str | IStreamServerEndpoint],
+    handler: str | IProtocolFactory,
+    settings: Settings,
+    *,
+    reactor: Any = None,
+    observers: Iterable[Observer] = (),
+) -> TLSService:
+    """The same. @param settings: all that is not said of one listener alone"""
     if not isinstance(handler, str) and not hasattr(handler, "buildProtocol"):
         raise ConfigurationError(
             f"handler: expected a handler string such as serve:app:function, or a Twisted factory, not "
@@ -68,16 +97,8 @@ def service(
         )
     one = isinstance(endpoint, str) or IStreamServerEndpoint.providedBy(endpoint)
     places: list[Any] = [endpoint] if one else list(endpoint)  # type: ignore[arg-type]  # it is several
-    settings = Settings(
-        tuple(_listener(each, handler) for each in places if isinstance(each, str)),
-        deadlines or Deadlines(),
-        limits or Limits(),
-        reload_interval,
-        tuple(quiet),
-        keylog,
-        ON_RELOAD.value_of(on_reload, "on_reload"),
-        unsafe_plaintext,
-    )
+    listeners = tuple(_listener(each, handler) for each in places if isinstance(each, str))
+    settings = attrs.evolve(settings, listeners=listeners)
     own = {at: each for at, each in enumerate(places) if not isinstance(each, str)}
     return _service(reactor, lambda files: settings, observers, own, handler)
 
@@ -125,7 +146,7 @@ def _service(
     running_on = reactor or _global_reactor()
     files = Files()
     settings = read(files)
-    told = Observers((AccessLog(settings.quiet), *observers))
+    told = Observers((AccessLog(settings.log.quiet), *observers))
     keylog = None if settings.keylog is None else KeyLog(settings.keylog, settings.wrote.get("keylog", "keylog"))
     try:
         plan = _plan(settings, {}, keylog, files)

@@ -28,13 +28,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mytls.clientsettings import ClientSettings
 from mytls.errors import Cause, TLSFailure
 from mytls.guards.deadlines import Deadline
 from mytls.guards.policy import Policy, ask
 from mytls.handlers.places import Preamble, nothing, plainly
 from mytls.handlers.splice import abort
 from mytls.peer import Peer
-from mytls.settings import ClientSettings
 from mytls.sockets import connected_at_once
 from mytls.tls.identity import peer_of
 from mytls.tls.servers import Servers

@@ -27,14 +27,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.attempt import Attempt, Wanted
+from mytls.clientsettings import ClientSettings
 from mytls.destinations import Via
 from mytls.errors import ConfigurationError
 from mytls.guards.deadlines import Deadline
 from mytls.guards.policy import Policy
 from mytls.guards.rego import rego_policy, source_of
 from mytls.handlers.places import Preamble, client_endpoint, nothing
+from mytls.keys import CLIENT_KEYS
 from mytls.reload import Aside, in_a_thread
-from mytls.settings import CLIENT_KEYS, ClientSettings, Deadlines
+from mytls.settings import Deadlines
 from mytls.strings import client_from_words
 from mytls.tls.files import Files
 from mytls.tls.servers import servers

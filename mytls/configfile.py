@@ -10,20 +10,8 @@ from typing import Any
 import attrs
 
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, nearest, one_line, shortened
-from mytls.settings import (
-    GLOBAL_KEYS,
-    HOST_KEYS,
-    LISTENER_KEYS,
-    NICKNAMES,
-    OF_TLS,
-    PLACE_KEYS,
-    HostSettings,
-    Key,
-    ListenerSettings,
-    Settings,
-    inherited,
-    not_kept,
-)
+from mytls.keys import GLOBAL_KEYS, HOST_KEYS, LISTENER_KEYS, NICKNAMES, PLACE_KEYS, Key
+from mytls.settings import OF_TLS, HostSettings, ListenerSettings, Settings, inherited, not_kept
 from mytls.strings import is_tls, listener_values, listens_at, prefix_of
 from mytls.tomllines import Path, Source, Wrote, parsed
 
@@ -88,7 +76,7 @@ class _Reader:
         said = self._table(top, (), "").said("")
         for name, table in tables.items():
             if isinstance(table, dict):
-                said |= self._table(table, (name,), f"[{name}]").said(f"{name}-")
+                said |= self._table(table, (name,), f"[{name}]").said(f"[{name}]")
             else:
                 self._wrong((name,), f"expected one table, [{name}]")
         return Settings.of(self._listeners(document), said, self._wrote((), _TABLES[""]))
@@ -125,7 +113,8 @@ class _Reader:
                 for line in error.lines:
                     self._wrong((*path, name), line)
             else:
-                values[name] = key.kind.moved(read, self._folder) if key.kind.files else read
+                moves = key.kind.files or key.kind.beside is not None
+                values[name] = key.kind.moved(read, self._folder) if moves else read
         return _Table(path, values, wrong <= {"names"})
 
     def _listener(self, table: dict[str, Any], path: Path) -> ListenerSettings | None:
@@ -254,9 +243,9 @@ class _Table:
     values: dict[str, Any]
     right: bool
 
-    def said(self, prefix: str) -> dict[str, Any]:
-        """The values by their words on the command line."""
-        return {f"{prefix}{name}": value for name, value in self.values.items()}
+    def said(self, heading: str) -> dict[str, Any]:
+        """The values of a table by their words on the command line."""
+        return {_TABLES[heading][name].word: value for name, value in self.values.items()}
 
 
 def _check_unknown_name(listener: ListenerSettings) -> None:

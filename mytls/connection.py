@@ -102,6 +102,7 @@ class ServerConnection(protocol.Protocol):
         self._met: Peer | None = None
         self._asked: Deferred[str | None] | None = None
         self._goodbye: Goodbye | None = None
+        self._host: Host | None = None
         self._ended = False
         self._shut: TLSFailure | None = None
 
@@ -196,8 +197,9 @@ class ServerConnection(protocol.Protocol):
         if not same_name(connection, self._server_name):
             raise TLSFailure(Cause.UNKNOWN_NAME, "its session, or its second ClientHello, is for another server name")
         hello, self._client_hello = self._client_hello, None
-        shown = self._host.shown(connection)
         assert hello is not None
+        assert self._host is not None
+        shown = self._host.shown(connection)
         return self._as_passed_on(peer_of(connection, self._address, shown, resumed=tls.resumed, hello=hello))
 
     def _ask(self, tls: TLSTransport, peer: Peer) -> None:
@@ -240,6 +242,7 @@ class ServerConnection(protocol.Protocol):
     def _build(self) -> IProtocol | None:
         """The handler's protocol; None where its factory wants no connection, or fails."""
         assert self._tls is not None
+        assert self._host is not None
         try:
             address: Any = self._address  # None where the port knows no address
             factory: Any = self._host.handler  # a listener's hosts have one each
@@ -418,5 +421,15 @@ class ServerConnection(protocol.Protocol):
     def _say(self, kind: Any, **about: Any) -> None:
         listener = self._listener
         via = None if self._proxy is None else address_text(self._proxy)
-        event = kind(connection=self._number, listener=listener.name, address=self._from, via=via, **about)
-        listener.observers.tell(event)
+        host, handler = (None, None) if self._host is None else (self._host.known_as(), self._host.serves)
+        listener.observers.tell(
+            kind(
+                connection=self._number,
+                listener=listener.name,
+                address=self._from,
+                via=via,
+                host=host,
+                handler=handler,
+                **about,
+            )
+        )

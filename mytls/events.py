@@ -32,12 +32,16 @@ class ConnectionEvent(Event):
     @ivar listener: where it came in: `127.0.0.1:8443`, or a socket's path
     @ivar address: where it came from: `192.0.2.1:50000`; once a trusted proxy has said so, where its client is
     @ivar via: that proxy's address, or None
+    @ivar host: the first name of the host that it is for, as configured; None while that is not known
+    @ivar handler: the handler string of that host, as configured
     """
 
     connection: int
     listener: str
     address: str
     via: str | None = None
+    host: str | None = None
+    handler: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -142,6 +146,19 @@ class ReloadFailed(Event):
     """
 
     lines: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Draining(Event):
+    """
+    The service stops: nobody is accepted any more.
+
+    @ivar connections: how many are still there
+    @ivar seconds: how long they may go on; 0 is for ever
+    """
+
+    connections: int
+    seconds: float
 
 
 Observer = Callable[[Event], object]

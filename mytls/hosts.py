@@ -46,6 +46,7 @@ class Host:
     @ivar alpn: its application protocols; empty where it has no list
     @ivar settings: what the user has said of it
     @ivar pairs: its certificates
+    @ivar serves: its handler in words: the handler string, where there is one
     @ivar digest: equal for hosts that are served with the same files and settings
     """
 
@@ -59,6 +60,7 @@ class Host:
     alpn: tuple[bytes, ...] = ()
     settings: HostSettings = attrs.field(factory=HostSettings)
     pairs: tuple[KeyPair, ...] = ()
+    serves: str = ""
     digest: bytes = b""
 
     def shown(self, connection: Any) -> Shown | None:
@@ -208,10 +210,16 @@ class Hosts:
         """Each policy once."""
         return tuple({id(policy): policy for host in self.all for policy in host.policies}.values())
 
-    def handled_by(self, choose: Callable[[Host], IProtocolFactory | None]) -> Hosts:
-        """The same hosts, with handlers for those that have none yet."""
+    def handled_by(
+        self,
+        choose: Callable[[Host], IProtocolFactory | None],
+        called: Callable[[Host], str] = lambda host: host.settings.handler or "",
+    ) -> Hosts:
+        """The same hosts, with handlers for those that have none yet. @param called: such a handler in words"""
         made = {
-            id(host): host if host.handler is not None else attrs.evolve(host, handler=choose(host))
+            id(host): host
+            if host.handler is not None
+            else attrs.evolve(host, handler=choose(host), serves=called(host))
             for host in self.all
         }
         unknown = None if self.unknown is None else made[id(self.unknown)]

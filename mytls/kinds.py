@@ -36,6 +36,7 @@ class Kind:
     @ivar blank: the same where it is one as text alone: there it is a variable that was never set
     @ivar inside: the one key of the table that the list stands in, in the file
     @ivar flag: whether it is true or false; on the command line it stands without a value, and is true
+    @ivar beside: the value and a folder in, the value as it is seen from there out; None where paths stand alone
     @ivar joined: the text that several strings of the file stand for; None where there can be one alone
     """
 
@@ -50,6 +51,7 @@ class Kind:
     inside: str = ""
     flag: bool = False
     joined: Callable[[Sequence[str]], str] | None = None
+    beside: Callable[[str, str], str] | None = None
 
     def of_text(self, text: str) -> Any:
         """
@@ -108,6 +110,8 @@ class Kind:
 
     def moved(self, value: Any, folder: str) -> Any:
         """Paths of files, as they are seen from a folder."""
+        if self.beside is not None:
+            return self.beside(value, folder)
         if self.many:
             return tuple(os.path.join(folder, each) for each in value)
         return value if value.startswith("env:") else os.path.join(folder, value)
@@ -280,8 +284,59 @@ def depth(written: str) -> int:
     return 0 if written == "0" else count(written)
 
 
+def bound(written: str) -> int:
+    """A whole number; `0` and `off` are no limit."""
+    return 0 if written in ("0", "off") else count(written)
+
+
+_SIZE_UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def size(written: str) -> int:
+    """`64KiB 1MiB` as bytes; `0` and `off` are none."""
+    if written in ("0", "off"):
+        return 0
+    match = re.fullmatch(r"([0-9]{1,9})(|KiB|MiB|GiB)", written)
+    if match is None or int(match[1]) == 0:
+        raise ConfigurationError(f"{quoted(written)} is not a size; expected for example 64KiB, 100MiB, 0 or off")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+#: The most processes that anybody is believed to want.
+_MOST_WORKERS = 1024
+
+
+def workers(written: str) -> int:
+    """How many processes; C{auto} is 0 here, and as many as there are cores."""
+    found = 0 if written == "auto" else count(written)
+    if found > _MOST_WORKERS:
+        raise ConfigurationError(f"{written} are too many; expected auto, or a number from 1 to {_MOST_WORKERS}")
+    return found
+
+
+def log_place(written: str) -> str:
+    """`twistd`, `syslog`, `journal`, or `file:` and a path."""
+    if re.fullmatch(r"file:.+", written, re.DOTALL) or written in _LOGS:
+        return written
+    trouble = "has no path" if written.startswith("file:") else "is no place for a log"
+    raise ConfigurationError(f"{quoted(written)} {trouble}; expected twistd, file:PATH, syslog or journal")
+
+
+_LOGS = ("twistd", "syslog", "journal")
+
+
+def _beside(value: str, folder: str) -> str:
+    """The path of a log's file, as it is seen from a folder."""
+    prefix, _, path = value.partition(":")
+    return f"file:{os.path.join(folder, path)}" if prefix == "file" else value
+
+
 DURATION = Kind(duration, 'a duration such as "10s"', number=_without_unit)
 COUNT = Kind(count, "a whole number from 1 on", number=lambda number: count(str(number)), quoted=False)
+BOUND = Kind(bound, "a whole number", number=lambda number: bound(str(number)))
+SIZE = Kind(size, 'a size such as "100MiB"', number=lambda number: size(str(number)))
+WORKERS = Kind(workers, "auto, or a whole number from 1 on", number=lambda number: workers(str(number)))
+LOG = Kind(log_place, "twistd, file:PATH, syslog or journal", beside=_beside)
 DEPTH = Kind(depth, "a whole number", number=lambda number: depth(str(number)), quoted=False)
 NETWORKS = Kind(
     network,

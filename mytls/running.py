@@ -421,8 +421,10 @@ class TLSService(Service):
         if loaded is None:
             said = settings.base.handler
             return None, self._handler(settings.base), self._name(said)
-        hosts = loaded.hosts.handled_by(lambda host: self._handler(host.settings))
-        names = list(dict.fromkeys(self._name(host.settings.handler) for host in hosts.all))
+        hosts = loaded.hosts.handled_by(
+            lambda host: self._handler(host.settings), lambda host: self._name(host.settings.handler)
+        )
+        names = list(dict.fromkeys(host.serves for host in hosts.all))
         serves = ",".join(names[:3]) + (",..." if len(names) > 3 else "")
         return hosts, hosts.handlers[0], serves
 
@@ -526,7 +528,7 @@ def _by_place(plan: Plan) -> dict[Any, tuple[ListenerSettings, Loaded | None]]:
 
 def _only_at_start(first: Settings, old: Settings, new: Settings) -> list[str]:
     """What a reload leaves as it is, and should say so once. @param first: what the service runs with"""
-    names = ("deadlines", "limits", "reload_interval", "quiet", "keylog")
+    names = ("deadlines", "limits", "reload_interval", "log", "keylog", "status", "unsafe_status", "workers")
     changed = [name for name in names if getattr(new, name) not in (getattr(first, name), getattr(old, name))]
     return [f"{name.replace('_', ' ')}: needs a restart" for name in changed]
 

@@ -1,8 +1,4 @@
-"""
-What a user can say, once: every key's name, kind, default and one sentence.
-
-The command line, the endpoint string, the file, the error texts and the reference page are all made from this table.
-"""
+"""What a user has said, as values; what contradicts itself is none."""
 
 from __future__ import annotations
 
@@ -15,478 +11,38 @@ from typing import Any
 
 import attrs
 
-from mytls.destinations import REMOTE_PORT, SECONDS, SERVER, VIA, Via
 from mytls.errors import ConfigurationError, Troubles, shortened
-from mytls.kinds import (
-    ALLOWED,
-    AUTHORITIES,
-    COUNT,
-    DENIED,
-    DEPTH,
-    DURATION,
-    FOLDER,
-    HANDLER,
-    HEALTH,
-    IDENTITIES,
-    NAME,
-    NAMES,
-    NETWORKS,
-    PATH,
-    PATHS,
-    PORT,
-    PROTOCOLS,
-    PROXIES,
-    REVOCATIONS,
-    ROOTS,
-    TEXT,
-    TRUTH,
-    VERSION,
-    WITH_BACKENDS,
-    WORDS,
-    Kind,
-    choice,
-)
-
-
-@attrs.frozen
-class Key:
-    """
-    One thing that a user can say.
-
-    @ivar name: in `kebab-case`, as in the file
-    @ivar word: as in an endpoint string, or as an option of the command line without its dashes
-    @ivar kind: what its value looks like
-    @ivar default: the value in words, where the key is left out
-    @ivar sentence: what it does
-    @ivar example: a value as the file may have it, where the default is none
-    """
-
-    name: str
-    word: str
-    kind: Kind
-    default: str
-    sentence: str
-    example: str = ""
-
-    def value_of(self, written: str, wrote: str = "") -> Any:
-        """
-        The value of a text.
-
-        @param wrote: how the user wrote the key; its word, if left out
-        @raise ConfigurationError: one line, which names the key
-        """
-        try:
-            return self.kind.of_text(written)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{wrote or self.word}: {'; '.join(error.lines)}") from None
-
-
-#: The words of `ssl:` and `mytls:` endpoint strings that are Twisted's own. The order counts: a word may go without
-#: its name. They have no place in the file, where the endpoint string stands for them, but for the two of HOST_KEYS.
-PLACE_KEYS = (
-    Key("port", "port", PORT, "", "The TCP port to listen on; also the first word without a name."),
-    Key("private-key", "privateKey", PATHS, "the file of certKey, or server.pem", "The file with the private key."),
-    Key(
-        "certificate",
-        "certKey",
-        PATHS,
-        "the file of privateKey",
-        "The file with the certificate; what else of its chain is in it is sent too.",
-    ),
-    Key("sslmethod", "sslmethod", TEXT, "TLS_METHOD", "TLS_METHOD: TLS 1.2 and 1.3; TLSv1_2_METHOD: TLS 1.2 alone."),
-    Key("interface", "interface", TEXT, "all IPv4 addresses", "The address to listen on; `\\:\\:` is IPv6 and IPv4."),
-    Key("backlog", "backlog", COUNT, "50", "How many connections the system keeps waiting to be accepted."),
-    Key("extra-cert-chain", "extraCertChain", PATHS, "", "A PEM file with more certificates to send after certKey's."),
-    Key("dh-parameters", "dhParameters", PATH, "", "A PEM file with Diffie-Hellman parameters, for DHE suites."),
-    Key("over", "over", TEXT, "", "A server endpoint string to run TLS over, in place of a port; in `mytls:` alone."),
-)
-
-#: How a host deals with the backends of its handler.
-BACKEND_KEYS = (
-    Key(
-        "balance",
-        "balance",
-        choice("round-robin", "least-connections", "first"),
-        "round-robin",
-        "Which of several backends has the next client. One that refuses is left out for a while; another is dialled.",
-    ),
-    Key(
-        "backend-health",
-        "backendHealth",
-        HEALTH,
-        "off",
-        "How backends are looked at between connections: `tcp` is a dial, over TLS with its handshake; an `http://` "
-        "address has to answer 200, and a `*` as its host is that of each backend.",
-        '"http://*:8081/health"',
-    ),
-    Key(
-        "on-truncation",
-        "onTruncation",
-        choice("eof", "reset"),
-        "eof",
-        "What an end without close_notify is to the other side of `proxy:`: an end as any other, or a reset.",
-    ),
-    Key(
-        "send-proxy-protocol",
-        "sendProxyProtocol",
-        choice("off", "v1", "v2", "v2-tls", "v2-tls-certificate"),
-        "off",
-        "The PROXY header that backends hear first: `v1` and `v2` say where the client is; `v2-tls` also what its "
-        "handshake has agreed on; `v2-tls-certificate` also whose certificate it has shown.",
-    ),
-)
-
-#: What a host has: keys of `[[listener.host]]`; in `[[listener]]` the default of its hosts; words of `mytls:` strings.
-HOST_KEYS = (
-    Key(
-        "names",
-        "names",
-        NAMES,
-        "those of the certificate",
-        "The names that clients ask for: whole ones, or `*.` in place of one label.",
-        '["api.example", "*.api.example"]',
-    ),
-    Key(
-        "certificate",
-        "certKey",
-        PATHS,
-        "",
-        "PEM or PKCS#12 files with certificates and chains, in any order; one certificate for each kind of key.",
-        '"fullchain.pem"',
-    ),
-    Key(
-        "private-key",
-        "privateKey",
-        PATHS,
-        "the files of certificate",
-        "The files with the private keys; what fits which certificate is found out.",
-        '"key.pem"',
-    ),
-    Key(
-        "password-file",
-        "passwordFile",
-        PATH,
-        "the environment variable MYTLS_PASSWORD",
-        "A file whose first line is the password of the keys; `env:NAME` is another environment variable.",
-        '"key.password"',
-    ),
-    Key(
-        "spiffe",
-        "spiffe",
-        TEXT,
-        "",
-        "The socket of a SPIFFE Workload API, which issues the certificate, its key and, without client-ca, the CAs of "
-        "clients; `env:NAME` is an environment variable that says it. Needs mytls[spiffe].",
-        '"unix:/run/spire/agent.sock"',
-    ),
-    Key(
-        "profile",
-        "profile",
-        choice("modern", "intermediate", "old"),
-        "intermediate",
-        "Mozilla's guidelines: `modern` is TLS 1.3 alone, `intermediate` TLS 1.2 too, `old` for clients of long ago.",
-    ),
-    Key(
-        "min-version",
-        "minVersion",
-        VERSION,
-        "that of the profile",
-        "The oldest TLS version.",
-        '"TLSv1.2"',
-    ),
-    Key(
-        "max-version",
-        "maxVersion",
-        VERSION,
-        "that of the profile",
-        "The newest TLS version.",
-        '"TLSv1.3"',
-    ),
-    Key(
-        "ciphers",
-        "ciphers",
-        WORDS,
-        "those of the profile",
-        "Cipher suites of TLS 1.2, as OpenSSL names them.",
-        '["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"]',
-    ),
-    Key(
-        "ciphersuites",
-        "ciphersuites",
-        WORDS,
-        "those of the profile",
-        "Cipher suites of TLS 1.3.",
-        '["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"]',
-    ),
-    Key(
-        "groups",
-        "groups",
-        WORDS,
-        "those of the profile",
-        "Groups of the key exchange, the best first.",
-        '["X25519MLKEM768", "X25519", "prime256v1"]',
-    ),
-    Key(
-        "alpn",
-        "alpn",
-        PROTOCOLS,
-        "none",
-        "Application protocols, the best first; a client that offers only others is refused.",
-        '["h2", "http/1.1"]',
-    ),
-    Key(
-        "client-auth",
-        "clientAuth",
-        choice("off", "optional", "required"),
-        "`required` with client-ca, else `off`",
-        "Whether clients show a certificate.",
-        '"required"',
-    ),
-    Key(
-        "client-ca",
-        "clientCA",
-        AUTHORITIES,
-        "",
-        "PEM files with the CAs whose client certificates are verified.",
-        '["clients.pem"]',
-    ),
-    Key("crl", "crl", REVOCATIONS, "", "PEM or DER files with revocation lists of these CAs.", '["clients.crl"]'),
-    Key(
-        "stale-crl",
-        "staleCrl",
-        choice("refuse", "accept"),
-        "refuse",
-        "What to do while a revocation list is past its next update: refuse its CA's clients, or go by what it says.",
-    ),
-    Key(
-        "verify-depth",
-        "verifyDepth",
-        DEPTH,
-        "100",
-        "How many intermediate CAs there may be between a client's certificate and a CA of client-ca.",
-    ),
-    Key(
-        "allow",
-        "allow",
-        ALLOWED,
-        "nobody",
-        "Which clients may enter, any of: `cn= ou= o= dns= uri= email= ip= issuer= serial= spki=` or `all`.",
-        '["cn=build", "dns=*.svc.example", "uri=spiffe://example/**"]',
-    ),
-    Key("deny", "deny", DENIED, "nobody", "Which clients may not, in the same words; it wins.", '["serial=0A:1B"]'),
-    Key(
-        "from",
-        "from",
-        NETWORKS,
-        "everywhere",
-        "Where clients may connect from; a listener's is looked at before anything is read from them.",
-        '["10.0.0.0/8", "2001:db8::/32"]',
-    ),
-    Key(
-        "policy",
-        "policy",
-        TEXT,
-        "",
-        "A function or coroutine of yours that is given the peer and answers True, False or a reason to refuse it.",
-        '"app.rules:allow"',
-    ),
-    Key(
-        "rego",
-        "rego",
-        PATH,
-        "",
-        "A policy of Open Policy Agent: a bundle (.tar.gz), or a file in Rego. Needs mytls[rego].",
-        '"policy.rego"',
-    ),
-    Key(
-        "rego-query",
-        "regoQuery",
-        TEXT,
-        "data.mytls.allow",
-        "What to ask that policy; its answer has to be true.",
-        '"data.policy.allow"',
-    ),
-    Key(
-        "ocsp",
-        "ocsp",
-        PATHS,
-        "CERTIFICATE.ocsp, where there is one",
-        "Files with OCSP responses (DER) to staple.",
-        '"fullchain.pem.ocsp"',
-    ),
-    Key(
-        "handler",
-        "handler",
-        HANDLER,
-        "",
-        "What to do with the decrypted bytes: a handler string. A host that has none has that of its listener.",
-        '"proxy:tcp:127.0.0.1:8080"',
-    ),
-    *BACKEND_KEYS,
-)
-
-#: What a listener has besides the defaults of its hosts: keys of `[[listener]]`; but for endpoint words of `mytls:`.
-LISTENER_KEYS = (
-    Key("endpoint", "endpoint", TEXT, "", "Where to listen: a server endpoint string.", '"mytls:8443"'),
-    Key(
-        "proxy-protocol",
-        "proxyProtocol",
-        PROXIES,
-        "nobody",
-        "Who is in front of us, and says with the PROXY protocol where each client is: addresses, networks, or `unix` "
-        "for whoever connects to a UNIX socket. These have to say it, and nobody else may.",
-        '{ from = ["10.0.0.0/8", "unix"] }',
-    ),
-    Key(
-        "starttls",
-        "starttls",
-        choice("smtp", "imap", "pop3", "sieve", "postgres", "ldap", "xmpp"),
-        "none",
-        "The protocol that clients speak in the clear until they ask for TLS. They are answered here; a backend of "
-        "`proxy:` hears what comes after, and needs no TLS.",
-        '"smtp"',
-    ),
-    Key(
-        "unknown-name",
-        "unknownName",
-        NAME,
-        "`reject` where there are hosts, else the listener itself",
-        "Who answers a client that asks for no name, or for nobody's: `reject`, or one of the names.",
-        '"reject"',
-    ),
-    Key(
-        "hosts",
-        "hosts",
-        FOLDER,
-        "",
-        "A folder with certificates, keys and chains: each certificate is a host of its names.",
-        '"certificates"',
-    ),
-)
-
-#: The words of endpoint strings. A word of Twisted's is not said twice.
-ENDPOINT_KEYS = (
-    *PLACE_KEYS,
-    *(key for key in (*HOST_KEYS, *LISTENER_KEYS) if key.word not in ("certKey", "privateKey", "endpoint")),
-)
-
-#: How endpoint strings spell the keys of a host.
-WORDS_OF_STRINGS = {key.name: key.word for key in ENDPOINT_KEYS}
-
-#: What others call some of them.
-NICKNAMES = {"key": "private-key", "cert": "certificate", "ca": "client-ca"}
-
-#: What can be kept out of the log.
-QUIET = ("connections", "handshake-failures", "backend-failures", "health-checks", "refusals")
-
-#: What becomes of clients who are there.
-ON_RELOAD = Key(
-    "on-reload",
-    "reload-on-reload",
-    choice("keep", "close"),
-    "keep",
-    "What to do after a reload with connections of clients who may not enter any more.",
-)
-
-#: The tables of the file that hold one value for the whole service, and the keys in them. `""` is outside of tables.
-#: On the command line the table's name stands before the key's.
-GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
-    "": (
-        Key(
-            "keylog",
-            "keylog",
-            PATH,
-            "",
-            "Write the secrets of every connection to this file, for Wireshark: whoever reads it reads all traffic.",
-            '"keys.log"',
-        ),
-        Key(
-            "unsafe-plaintext",
-            "unsafe-plaintext",
-            TRUTH,
-            "false",
-            "Let plaintext go over a network: decrypted bytes to a backend of `proxy:`, or what comes to a listener "
-            "without TLS for a backend with it.",
-        ),
-    ),
-    "deadlines": (
-        Key(
-            "handshake",
-            "deadlines-handshake",
-            DURATION,
-            "10s",
-            "How long a client may take from connecting to the end of its handshake.",
-        ),
-        Key("close", "deadlines-close", DURATION, "5s", "How long a client may take to answer our close_notify."),
-        Key(
-            "half-close",
-            "deadlines-half-close",
-            DURATION,
-            "5m",
-            "How long one direction of `proxy:` may be silent when the other has ended.",
-        ),
-        Key(
-            "connect",
-            "deadlines-connect",
-            DURATION,
-            "10s",
-            "How long a client waits for a backend that accepts and, over TLS, has finished its handshake.",
-        ),
-        Key("policy", "deadlines-policy", DURATION, "5s", "How long a policy may take to answer; then it is a no."),
-    ),
-    "limits": (
-        Key(
-            "max-threads",
-            "limits-max-threads",
-            COUNT,
-            "512",
-            "How many plain functions of `serve:` run at the same time; others wait their turn.",
-        ),
-        Key(
-            "max-processes",
-            "limits-max-processes",
-            COUNT,
-            "512",
-            "How many programs each `exec:` handler runs at the same time; who comes beyond that is turned away.",
-        ),
-    ),
-    "reload": (
-        Key(
-            "interval",
-            "reload-interval",
-            DURATION,
-            "10s",
-            "How often the files are looked at for changes.",
-        ),
-        ON_RELOAD,
-    ),
-    "log": (
-        Key(
-            "quiet",
-            "log-quiet",
-            choice(*QUIET, many=True),
-            "",
-            f"What has no line in the log: any of {', '.join(QUIET)}.",
-            '["health-checks"]',
-        ),
-    ),
-}
-
-#: The options of `twistd mytls` that have a value, but for --endpoint, --handler and --config.
-OPTION_KEYS = tuple(key for keys in GLOBAL_KEYS.values() for key in keys)
+from mytls.keys import BACKEND_KEYS, WORDS_OF_STRINGS
+from mytls.kinds import WITH_BACKENDS
 
 
 @attrs.frozen
 class Limits:
     """
-    Bounds of a service.
+    Bounds of a service; 0 is no limit.
 
     @ivar max_threads: how many plain functions of `serve:` run at the same time
     @ivar max_processes: how many programs each `exec:` handler runs at the same time
+    @ivar max_connections: how many connections there are; 0 is as many as the limit of open files allows
+    @ivar max_connections_per_address: how many of one address, or one /64 of IPv6
+    @ivar max_handshakes: how many that have not finished their handshake
+    @ivar accepts_per_second: how many are accepted
+    @ivar accepts_per_second_per_address: how many of one address
+    @ivar handshakes_per_second: how many begin a handshake
+    @ivar handshakes_per_second_per_address: how many of one address
+    @ivar at_limit: `refuse` who comes beyond the limits of all connections, or `wait` with accepting them
     """
 
     max_threads: int = 512
     max_processes: int = 512
+    max_connections: int = 0
+    max_connections_per_address: int = 0
+    max_handshakes: int = 0
+    accepts_per_second: int = 0
+    accepts_per_second_per_address: int = 0
+    handshakes_per_second: int = 0
+    handshakes_per_second_per_address: int = 0
+    at_limit: str = "refuse"
 
 
 @attrs.frozen
@@ -499,6 +55,9 @@ class Deadlines:
     @ivar connect: from a client's coming to a backend that is ready
     @ivar policy: from asking a policy to its answer
     @ivar half_close: how long one direction may be silent when the other has ended
+    @ivar idle: how long both directions may be silent
+    @ivar lifetime: how long a connection may last, give or take a tenth
+    @ivar drain: how long connections may go on when the service stops
     """
 
     handshake: float = 10.0
@@ -506,6 +65,28 @@ class Deadlines:
     connect: float = 10.0
     policy: float = 5.0
     half_close: float = 300.0
+    idle: float = 3600.0
+    lifetime: float = 0.0
+    drain: float = 30.0
+
+
+@attrs.frozen
+class Log:
+    """
+    What is written down of connections, and where.
+
+    @ivar format: `text` or `json`
+    @ivar to: `twistd`, `file:PATH`, `syslog` or `journal`
+    @ivar rotate: the size of that file, in bytes, at which a new one is begun; 0 is never
+    @ivar keep: how many old ones are kept
+    @ivar quiet: the classes of events that have no line
+    """
+
+    format: str = "text"
+    to: str = "twistd"
+    rotate: int = 0
+    keep: int = 10
+    quiet: tuple[str, ...] = ()
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -600,7 +181,7 @@ class HostSettings:
         @raise ConfigurationError: values that contradict each other
         """
         fields = {field.name for field in attrs.fields(cls)}
-        values = {_field(name): value for name, value in said.items()}
+        values = {field_of(name): value for name, value in said.items()}
         values["names"] = tuple(dict.fromkeys(said.get("names", ())))
         if values.get("client_ca"):
             values.setdefault("client_auth", "required")
@@ -747,7 +328,7 @@ class HostSettings:
         return () if self.verify_depth is None else (str(self.verify_depth),)
 
 
-def _field(name: str) -> str:
+def field_of(name: str) -> str:
     """How Python spells a key."""
     return f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
 
@@ -792,168 +373,6 @@ def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
     return {name: value for name, value in values.items() if name not in names}
 
 
-# --- what a client can say
-
-#: The words of `mytls:` as the endpoint string of a client. The first two may go without their names.
-CLIENT_KEYS = (
-    Key("host", "host", SERVER, "", "The server's name or IP address; also the first word without a name."),
-    Key("port", "port", REMOTE_PORT, "", "Its TCP port; also the second word without a name."),
-    Key("certificate", "certKey", PATHS, "", "PEM or PKCS#12 files with the certificate to show, and its chain."),
-    Key("private-key", "privateKey", PATHS, "the files of certKey", "The file with its private key."),
-    Key(
-        "password-file",
-        "passwordFile",
-        PATH,
-        "the environment variable MYTLS_PASSWORD",
-        "A file whose first line is the password of the key; `env:NAME` is another environment variable.",
-    ),
-    Key(
-        "trust-roots",
-        "trustRoots",
-        ROOTS,
-        "those of the system",
-        "PEM files with the CAs, or the certificates themselves, that servers are verified with.",
-    ),
-    Key("server-name", "serverName", SERVER, "host", "The name to ask for and to verify, in place of the host's."),
-    Key(
-        "verify",
-        "verify",
-        IDENTITIES,
-        "the name alone",
-        "Rules as those of `allow`, one of which the server's certificate has to match besides its name. Where all are "
-        "`uri=` or `spki=`, they stand for the name; where all are `spki=`, for trustRoots too.",
-    ),
-    Key("alpn", "alpn", PROTOCOLS, "none", "Application protocols to offer, the best first."),
-    Key("timeout", "timeout", SECONDS, "30s", "How long it may take to connect and to finish the handshake."),
-    Key("bind-address", "bindAddress", TEXT, "any", "The address of ours to connect from."),
-    Key("endpoint", "endpoint", TEXT, "tcp: to host and port", "A client endpoint string to run TLS over."),
-    Key(
-        "via",
-        "via",
-        VIA,
-        "none",
-        "A proxy to go through: `http://[user@]host:port`, asked to CONNECT, or `socks5://[user@]host:port`. It is the "
-        "proxy that looks up the server's name. Needs mytls[via].",
-    ),
-    Key(
-        "via-password-file",
-        "viaPasswordFile",
-        PATH,
-        "",
-        "A file whose first line is the password of the user there; `env:NAME` is an environment variable.",
-    ),
-    Key("min-version", "minVersion", VERSION, "TLSv1.2", "The oldest TLS version."),
-    Key("max-version", "maxVersion", VERSION, "TLSv1.3", "The newest TLS version."),
-    Key("rego", "rego", PATH, "", "A policy of Open Policy Agent that is asked of the server too. Needs mytls[rego]."),
-    Key("rego-query", "regoQuery", TEXT, "data.mytls.allow", "What to ask that policy; its answer has to be true."),
-)
-
-#: The keys of a host that have a client's value, and the word that the user wrote it with.
-_AS_A_HOSTS = {
-    "certificate": "certKey",
-    "private-key": "privateKey",
-    "password-file": "passwordFile",
-    "client-ca": "trustRoots",
-    "allow": "verify",
-    "alpn": "alpn",
-    "min-version": "minVersion",
-    "max-version": "maxVersion",
-    "rego": "rego",
-    "rego-query": "regoQuery",
-}
-
-
-@attrs.frozen
-class ClientSettings:
-    """What a user has said of a server to connect to; the fields are L{CLIENT_KEYS}, and their values of its kinds."""
-
-    host: str
-    port: int | None = None
-    certificate: tuple[str, ...] = ()
-    private_key: tuple[str, ...] = ()
-    password_file: str | None = None
-    trust_roots: tuple[str, ...] = ()
-    server_name: str | None = None
-    verify: tuple[str, ...] = ()
-    alpn: tuple[str, ...] = ()
-    timeout: float = 30.0
-    bind_address: str | None = None
-    endpoint: str | None = None
-    via: Via | None = None
-    via_password_file: str | None = None
-    min_version: str | None = None
-    max_version: str | None = None
-    rego: str | None = None
-    rego_query: str | None = None
-
-    @classmethod
-    def of(cls, said: Mapping[str, Any]) -> ClientSettings:
-        """
-        What was said, by the names of its keys.
-
-        @raise ConfigurationError: values that contradict each other, or none where one is needed
-        """
-        if "host" not in said:
-            raise ConfigurationError("expected a host and a port, as in mytls:api.example:443")
-        made = cls(**{_field(name): value for name, value in said.items()})
-        troubles = Troubles()
-        troubles.add(made._contradictions())
-        troubles.tell()
-        return made
-
-    @property
-    def name(self) -> str:
-        """Whom the server's certificate has to name: a host name, or an IP address."""
-        return self.server_name or self.host
-
-    @property
-    def named_by_rules(self) -> bool:
-        """Whether rules say who the server is, and not its name."""
-        alone = bool(self.verify) and all(rule.startswith(("uri=", "spki=")) for rule in self.verify)
-        return alone and self.server_name is None
-
-    @property
-    def tls(self) -> HostSettings:
-        """The same as a host says it: C{client-ca} is C{trust-roots}, C{allow} is C{verify}."""
-        return HostSettings(
-            certificate=self.certificate,
-            private_key=self.private_key,
-            password_file=self.password_file,
-            client_ca=self.trust_roots,
-            allow=self.verify,
-            alpn=self.alpn,
-            min_version=self.min_version,
-            max_version=self.max_version,
-            rego=self.rego,
-            rego_query=self.rego_query,
-            wrote=_AS_A_HOSTS,
-        )
-
-    def _contradictions(self) -> Iterator[ConfigurationError]:
-        if self.port is None and (self.endpoint is None or self.via is not None):
-            yield ConfigurationError(f"port: missing; expected for example mytls:{self.host}:443")
-        if self.endpoint is not None and self.bind_address is not None:
-            yield ConfigurationError(f"bindAddress={self.bind_address}: of no use with endpoint, which connects")
-        if self.password_file is not None and not (self.certificate or self.private_key):
-            yield ConfigurationError(f"passwordFile={self.password_file}: there is no key to open; say certKey")
-        yield from self._contradictions_of_via()
-        if self.min_version and self.max_version and self.min_version > self.max_version:
-            yield self.tls.wrong("min-version", self.min_version, f"newer than the newest, {self.max_version}")
-        if self.rego_query and not self.rego:
-            yield self.tls.wrong("rego-query", self.rego_query, "there is no policy to ask; say rego")
-
-    def _contradictions_of_via(self) -> Iterator[ConfigurationError]:
-        via, password = self.via, self.via_password_file
-        if password is not None and (via is None or via.user is None):
-            yield ConfigurationError(
-                f"viaPasswordFile={password}: there is no user; expected one as in via=http://me@..."
-            )
-        if via is not None and via.user is not None and password is None:
-            yield ConfigurationError(f"via={via.scheme}://{via}: the user's password is missing; say viaPasswordFile")
-        if via is not None and "%" in self.host:
-            yield ConfigurationError(f"host={self.host}: its zone is of this machine, and no proxy knows it")
-
-
 @attrs.frozen
 class ListenerSettings:
     """
@@ -965,6 +384,8 @@ class ListenerSettings:
     @ivar directory: the folder with more hosts, or None
     @ivar unknown_name: `reject`, a name, or None where nothing was said
     @ivar proxy_protocol: who has to say with the PROXY protocol where clients are: networks, and C{unix}
+    @ivar max_connections: how many connections it has at the same time; 0 is no limit of its own
+    @ivar at_limit: `refuse` or `wait`; None where it is as L{Limits} say
     @ivar wrote: how the user wrote each key
     """
 
@@ -975,6 +396,8 @@ class ListenerSettings:
     unknown_name: str | None = None
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     proxy_protocol: tuple[Network | str, ...] = ()
+    max_connections: int = 0
+    at_limit: str | None = None
 
     @classmethod
     def of(
@@ -989,7 +412,8 @@ class ListenerSettings:
         directory = said.get("hosts")
         base = HostSettings.of(said, wrote, served=not hosts or directory is not None)
         proxies = said.get("proxy-protocol", ())
-        made = cls(endpoint, base, tuple(hosts), directory, said.get("unknown-name"), wrote, proxies)
+        limits = said.get("max-connections", 0), said.get("at-limit")
+        made = cls(endpoint, base, tuple(hosts), directory, said.get("unknown-name"), wrote, proxies, *limits)
         troubles = Troubles()
         troubles.add(made._contradictions())
         troubles.tell()
@@ -1038,11 +462,14 @@ class Settings:
     All that a user has said.
 
     @ivar listeners: where to listen, and what each does
-    @ivar quiet: what has no line in the log
+    @ivar log: what is written down, and where
     @ivar reload_interval: seconds between two looks at the files; 0 is never
     @ivar keylog: the file for the secrets of every connection, or None
     @ivar on_reload: `keep` or `close` the connections of clients who may not enter any more
     @ivar unsafe_plaintext: whether plaintext may go over a network
+    @ivar status: the endpoint string of the status service, or None
+    @ivar unsafe_status: whether that may be where strangers reach it
+    @ivar workers: how many processes serve; 0 is as many as there are cores
     @ivar backend: how the handler that is made from these deals with its backends: it is that of one host
     @ivar wrote: how the user wrote the keys of L{GLOBAL_KEYS}, by their words
     """
@@ -1051,11 +478,14 @@ class Settings:
     deadlines: Deadlines = Deadlines()
     limits: Limits = Limits()
     reload_interval: float = 10.0
-    quiet: tuple[str, ...] = ()
+    log: Log = Log()
     keylog: str | None = None
     on_reload: str = "keep"
     unsafe_plaintext: bool = False
     backend: BackendSettings = BackendSettings()
+    status: str | None = None
+    unsafe_status: bool = False
+    workers: int = 1
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
@@ -1080,9 +510,12 @@ class Settings:
             deadlines=attrs.evolve(self.deadlines, **table("deadlines")),
             limits=attrs.evolve(self.limits, **table("limits")),
             reload_interval=said.get("reload-interval", self.reload_interval),
-            quiet=said.get("log-quiet", self.quiet),
+            log=attrs.evolve(self.log, **table("log")),
             keylog=said.get("keylog", self.keylog),
             on_reload=said.get("reload-on-reload", self.on_reload),
             unsafe_plaintext=said.get("unsafe-plaintext", self.unsafe_plaintext),
+            status=said.get("status", self.status),
+            unsafe_status=said.get("unsafe-status", self.unsafe_status),
+            workers=said.get("workers", self.workers),
             wrote={**self.wrote, **{word: f"--{word}" for word in said}},
         )

@@ -8,20 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from mytls.clientsettings import ClientSettings
 from mytls.errors import ConfigurationError, ConfigurationErrors, nearest
-from mytls.settings import (
-    CLIENT_KEYS,
-    ENDPOINT_KEYS,
-    HOST_KEYS,
-    LISTENER_KEYS,
-    NICKNAMES,
-    OF_BACKENDS,
-    PLACE_KEYS,
-    WORDS_OF_STRINGS,
-    ClientSettings,
-    HostSettings,
-    ListenerSettings,
-)
+from mytls.keys import CLIENT_KEYS, ENDPOINT_KEYS, HOST_KEYS, LISTENER_KEYS, NICKNAMES, PLACE_KEYS, WORDS_OF_STRINGS
+from mytls.settings import OF_BACKENDS, HostSettings, ListenerSettings
 
 #: The endpoint strings that mytls's own TLS serves.
 TLS_PREFIXES = ("ssl", "mytls")

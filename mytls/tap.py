@@ -12,11 +12,12 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from mytls import __version__
-from mytls.assemble import development_endpoint, service, service_from_file
+from mytls.assemble import development_endpoint, service_from_file, service_of_strings
 from mytls.errors import ConfigurationError, nearest, one_line
 from mytls.handlers import BUILT_IN
+from mytls.keys import OPTION_KEYS, Key
 from mytls.running import TLSService
-from mytls.settings import OPTION_KEYS, Key, Settings
+from mytls.settings import Settings
 from mytls.table import table
 
 
@@ -119,18 +120,7 @@ class Options(usage.Options):
 
     def _of_strings(self, given: dict[str, Any]) -> TLSService:
         development, command = ([], "") if self._endpoints else development_endpoint()
-        settings = Settings.of((), given)
-        made = service(
-            self._endpoints or development,
-            self._handler or "echo",
-            deadlines=settings.deadlines,
-            limits=settings.limits,
-            quiet=settings.quiet,
-            reload_interval=settings.reload_interval,
-            keylog=settings.keylog,
-            on_reload=settings.on_reload,
-            unsafe_plaintext=settings.unsafe_plaintext,
-        )
+        made = service_of_strings(self._endpoints or development, self._handler or "echo", Settings.of((), given))
         made.greeting = f"connect with: {command}" if command else ""
         return made
 

@@ -22,8 +22,8 @@ from mytls.events import ConnectionEvent, Event
 from mytls.handlers import BUILT_IN, handler_from_string
 from mytls.handlers.awaitable import AsyncStream
 from mytls.handlers.blocking import BlockingStream
+from mytls.keys import CLIENT_KEYS, ENDPOINT_KEYS, OPTION_KEYS
 from mytls.running import TLSService
-from mytls.settings import CLIENT_KEYS, ENDPOINT_KEYS, OPTION_KEYS
 from mytls.strings import split_endpoint
 from mytls.tls.transport import Phase
 from mytls.tls.tunnel import State

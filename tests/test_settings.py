@@ -11,24 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.accesslog import CLASSES
 from mytls.errors import ConfigurationError
+from mytls.keys import ENDPOINT_KEYS, GLOBAL_KEYS, HOST_KEYS, LISTENER_KEYS, OPTION_KEYS, PLACE_KEYS, QUIET, Key
 from mytls.kinds import PORT
-from mytls.settings import (
-    ENDPOINT_KEYS,
-    GLOBAL_KEYS,
-    HOST_KEYS,
-    LISTENER_KEYS,
-    OPTION_KEYS,
-    PLACE_KEYS,
-    QUIET,
-    Deadlines,
-    HostSettings,
-    Key,
-    Limits,
-    ListenerSettings,
-    Settings,
-    inherited,
-    not_kept,
-)
+from mytls.settings import Deadlines, HostSettings, Limits, ListenerSettings, Log, Settings, inherited, not_kept
 
 
 class TableTests(SynchronousTestCase):
@@ -64,10 +49,11 @@ class TableTests(SynchronousTestCase):
             self.assertIn(key.word, {camel, camel.replace("Ca", "CA"), {"certificate": "certKey"}.get(key.name)})
 
     def test_options_have_the_names_of_their_tables(self) -> None:
-        """A key of `[deadlines]` is `--deadlines-...`."""
+        """A key of `[deadlines]` is `--deadlines-...`; the endpoint of `[status]` is `--status`."""
         for table, keys in GLOBAL_KEYS.items():
             for key in keys:
-                self.assertEqual(key.word, f"{table}-{key.name}" if table else key.name)
+                expected = f"{table}-{key.name}".removesuffix("-endpoint") if table else key.name
+                self.assertEqual(key.word, expected)
 
     def test_words_stand_once(self) -> None:
         """No word means two things."""
@@ -85,7 +71,7 @@ class TableTests(SynchronousTestCase):
         nothing = Settings()
         made = Settings.of((), {key.word: key.value_of(key.default) for key in OPTION_KEYS if key.default})
         self.assertEqual(made, nothing)
-        self.assertEqual((nothing.quiet, nothing.keylog), ((), None))
+        self.assertEqual((nothing.log, nothing.keylog), (Log(), None))
         said = {key.name: key.value_of(key.default) for key in HOST_KEYS if key.name in ("profile",)}
         self.assertEqual(HostSettings.of(said, {}), HostSettings())
 
@@ -402,7 +388,7 @@ class SettingsTests(SynchronousTestCase):
         }
         self.assertEqual(
             Settings.of((), said),
-            Settings((), Deadlines(close=3.0), Limits(max_threads=7), 0.0, ("refusals",), "k.log", "close"),
+            Settings((), Deadlines(close=3.0), Limits(max_threads=7), 0.0, Log(quiet=("refusals",)), "k.log", "close"),
         )
 
     def test_merged(self) -> None:

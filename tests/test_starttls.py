@@ -21,13 +21,14 @@ from mytls.handlers import handler_from_string
 from mytls.handlers.places import Place
 from mytls.handlers.proxy import ProxyFactory
 from mytls.hosts import Host, Hosts
+from mytls.keys import LISTENER_KEYS
 from mytls.kinds import network
 from mytls.listener import TLSFactory
 from mytls.loading import Loading, load
 from mytls.preludes import PROTOCOLS, Prelude, prelude
 from mytls.preludes.dialogue import MAX_BYTES
 from mytls.proxyheader import ProxyHeader
-from mytls.settings import LISTENER_KEYS, BackendSettings, Deadlines, ListenerSettings, Settings
+from mytls.settings import BackendSettings, Deadlines, ListenerSettings, Settings
 from mytls.strings import listener_from_string
 from mytls.tls.contexts import connection_maker
 from mytls.tls.files import Files

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import mytls
 from mytls import assemble
-from mytls.settings import OPTION_KEYS
+from mytls.keys import OPTION_KEYS
 from mytls.tap import Options, makeService
 from tests.files import folder, write_pair
 from tests.lines import log_lines

@@ -17,10 +17,10 @@ from OpenSSL.crypto import X509, X509StoreFlags
 from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, DNSPattern, IPAddress_ID, IPAddressPattern, verify_service_identity
 
+from mytls.clientsettings import ClientSettings
 from mytls.errors import Cause, ConfigurationError, TLSFailure, one_line, visible
 from mytls.guards.access import Access
 from mytls.peer import Identity
-from mytls.settings import ClientSettings
 from mytls.tls import advice
 from mytls.tls.certificates import key_pairs
 from mytls.tls.contents import certificates_in

@@ -27,10 +27,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.attempt import TLSConnectError, not_reached
+from mytls.clientsettings import ClientSettings
 from mytls.destinations import LONGEST_OF_LOGIN, Login, Via
 from mytls.errors import ConfigurationError, TLSFailure
 from mytls.handlers.splice import abort
-from mytls.settings import ClientSettings, HostSettings
+from mytls.settings import HostSettings
 from mytls.sockets import connected_at_once
 from mytls.tls.files import Files
 from mytls.tls.passwords import password_of

@@ -17,6 +17,7 @@ from mytls.guards.sources import Proxies
 from mytls.handlers.places import places
 from mytls.handlers.proxy import PassthroughFactory, ProxyFactory
 from mytls.hosts import Host, Hosts
+from mytls.keys import BACKEND_KEYS
 from mytls.kinds import network
 from mytls.listener import TLSFactory
 from mytls.peer import Peer
@@ -24,7 +25,7 @@ from mytls.proxyheader import ProxyHeader
 from mytls.proxyout import HEADERS, Presented
 from mytls.proxyreader import ProxyHeaderReader
 from mytls.proxytlvs import TLV, ClientTLS, SSLType, Type, value_of
-from mytls.settings import BACKEND_KEYS, Deadlines
+from mytls.settings import Deadlines
 from mytls.tls.contexts import connection_maker
 from tests.memory import CLIENT_ADDRESS, SERVER_ADDRESS, Link, SocketInMemory, client_context, key_pair, tls_options
 

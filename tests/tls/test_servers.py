@@ -15,9 +15,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from mytls.clientsettings import ClientSettings
 from mytls.errors import Cause, ConfigurationError, TLSFailure
 from mytls.peer import Identity
-from mytls.settings import ClientSettings
 from mytls.tls.certificates import KeyPair
 from mytls.tls.files import Files
 from mytls.tls.servers import Servers, misnamed, servers

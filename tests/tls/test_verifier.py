@@ -22,8 +22,9 @@ import mytls.tls.refusals
 import mytls.tls.verifier
 from mytls.errors import Cause, ConfigurationError, TLSFailure
 from mytls.hosts import Host
+from mytls.keys import HOST_KEYS
 from mytls.peer import Identity
-from mytls.settings import HOST_KEYS, HostSettings
+from mytls.settings import HostSettings
 from mytls.tls.certificates import KeyPair
 from mytls.tls.contexts import host_options
 from mytls.tls.refusals import MAX_CERTIFICATE, MAX_SENT, MAX_SENT_BYTES
