@@ -8,6 +8,7 @@ The map, from door to value. A module imports from those below it, never from ab
     table               what is served, as a table for a person
     assemble            settings in, running parts out
     running             listens, serves what the files say, stops
+    handled             which handler each host has
     endpoint            the server endpoint mytls:, as class and as string
     client              the client endpoint mytls:, as class and as string
     via.endpoint        the way through a proxy, for a client

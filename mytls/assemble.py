@@ -18,10 +18,11 @@ from mytls.accesslog import AccessLog
 from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles
 from mytls.events import Observer, Observers
+from mytls.handled import handlers_of
 from mytls.keys import ON_RELOAD
 from mytls.loading import Loaded, Loading, Made, contexts, load
 from mytls.reload import Reloader, in_a_thread
-from mytls.running import Plan, TLSService, handlers_of
+from mytls.running import Plan, TLSService
 from mytls.settings import Deadlines, Limits, ListenerSettings, Log, Settings
 from mytls.strings import is_tls, listener_from_string
 from mytls.tls.development import development_certificate, state_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType, MappingProxyType
+from types import FrameType
 from typing import Any
 
 import attrs
@@ -21,10 +21,10 @@ from zope.interface import implementer
 from mytls.addresses import address_text
 from mytls.changes import changes, shut_out
 from mytls.endpoint import TLSServerEndpoint, plain_endpoint, tls_endpoint
-from mytls.errors import ConfigurationError, Troubles, one_line
+from mytls.errors import ConfigurationError, one_line
 from mytls.events import Observers
 from mytls.guards.sources import Sources
-from mytls.handlers import handler_from_string
+from mytls.handled import Handlers, handlers_of
 from mytls.handlers.places import unsafe
 from mytls.handlers.proxy import ProxyFactory
 from mytls.hosts import Hosts
@@ -32,16 +32,13 @@ from mytls.listener import TurnedAway, turned_away
 from mytls.loading import Loaded
 from mytls.reload import NotNow, Reloader
 from mytls.review import Reviewed
-from mytls.settings import BackendSettings, HostSettings, ListenerSettings, Settings
+from mytls.settings import HostSettings, ListenerSettings, Settings
 from mytls.sockets import write_at_once
-from mytls.strings import is_tls, place_of
+from mytls.strings import place_of
 from mytls.tls import advice
 from mytls.tls.workload import Following, Workload
 
 _log = Logger()
-
-#: Handlers by their strings, and by how they deal with their backends.
-Handlers = dict[tuple[str, BackendSettings], IProtocolFactory]
 
 
 class CannotStart(SystemExit, Exception):
@@ -444,56 +441,6 @@ class TLSService(Service):
         if said is None:
             return self._default if isinstance(self._default, str) else type(self._default).__name__
         return said
-
-
-def handlers_of(
-    reactor: Any,
-    settings: Settings,
-    default: str | None = None,
-    there: Mapping[tuple[str, BackendSettings], IProtocolFactory] = MappingProxyType({}),
-) -> Handlers:
-    """
-    The handlers of all hosts, by their strings and how they deal with their backends.
-
-    @param default: one more
-    @param there: those that are made already
-    @raise ConfigurationErrors: a line for each that cannot be had, or would put plaintext on a network
-    """
-    hosts = [host for listener in settings.listeners for host in listener.served]
-    said = {
-        (host.handler, host.backend): host.wrote.get("handler", "--handler")
-        for host in hosts
-        if host.handler is not None
-    }
-    if default is not None:
-        said.setdefault((default, BackendSettings()), "--handler")
-    made: Handlers = {}
-    troubles = Troubles()
-    for (text, backend), wrote in said.items():
-        with troubles.gathered():
-            about = attrs.evolve(settings, backend=backend)
-            kept = there.get((text, backend))
-            made[text, backend] = kept or handler_from_string(reactor, text, about, wrote=wrote)
-    if not settings.unsafe_plaintext:
-        troubles.add(_plaintext(settings.listeners, made))
-    troubles.tell()
-    return made
-
-
-def _plaintext(listeners: Iterable[ListenerSettings], made: Handlers) -> Iterator[ConfigurationError]:
-    """What would put plaintext on a network where somebody wants TLS."""
-    for listener in listeners:
-        tls = is_tls(listener.endpoint)
-        for host in listener.served:
-            handler = made.get((host.handler or "", host.backend))
-            if not isinstance(handler, ProxyFactory) or (tls and host.passes_on):
-                continue
-            why = unsafe(tls, listener.endpoint, handler.descriptions)
-            if why is not None:
-                wrote = host.wrote.get("handler")
-                place = f"--handler {host.handler}" if wrote is None else f"{wrote}={host.handler}"
-                option = "--unsafe-plaintext" if wrote is None else "unsafe-plaintext = true"
-                yield ConfigurationError(f"{place}: {why}; {option} lets it")
 
 
 @contextmanager

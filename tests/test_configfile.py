@@ -300,7 +300,8 @@ class KeyErrorTests(FileTests):
         self.assertEqual(
             self.errors("[deadlines]\nzzzz = 1\n" + PLAIN),
             [
-                "2: zzzz: no such key; expected one of: handshake, close, half-close, connect, idle, lifetime, drain, policy"
+                "2: zzzz: no such key; expected one of: handshake, close, half-close, connect, idle, lifetime, "
+                "drain, policy"
             ],
         )
 
@@ -354,14 +355,14 @@ class KeyErrorTests(FileTests):
     def test_unknown_table(self) -> None:
         """The nearest is told, brackets and all."""
         self.assertEqual(
-            self.errors(PLAIN + "[deadline]\nx = 1\n[[listener.hots]]\n[listener.hosts]\n[[host]]\n[statistics]\n"),
+            self.errors(PLAIN + "[deadline]\nx = 1\n[[listener.hots]]\n[listener.hosts]\n[[host]]\n[metrics]\n"),
             [
                 "5: deadline: no such table; did you mean '[deadlines]'?",
                 "7: hots: no such table; did you mean '[[listener.host]]'?",
                 "8: hosts: a table where the path of a folder is expected",
                 "9: host: no such table; did you mean '[[listener.host]]'?",
-                "10: statistics: no such table; expected one of: [[listener]], [[listener.host]], [deadlines], [limits], "
-                "[reload], [log]",
+                "10: metrics: no such table; expected one of: [[listener]], [[listener.host]], [deadlines], "
+                "[limits], [reload], [log], [status]",
             ],
         )
 
