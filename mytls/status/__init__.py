@@ -1,0 +1,1 @@
+"""What operators see: metrics, a status service, its page."""

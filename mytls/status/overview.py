@@ -1,0 +1,67 @@
+"""
+What an operator can see of a service, and ask of it: one process or several, the same to whoever asks.
+
+Values are what JSON has. Times are seconds since 1970, as C{time.time} tells them; lengths of time are seconds.
+Text in them may be a stranger's, as it came: whoever shows it has to escape it for where it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+Values = Mapping[str, Any]
+
+
+class Overview(Protocol):
+    """A service, as its operators see it."""
+
+    def status(self) -> Deferred[Values]:
+        """
+        How it is:
+
+          - C{version}, C{pid}, C{started} and C{now} (times), C{uptime} (seconds), C{draining} (whether it stops)
+          - C{drain}: None, or C{left} (how many connections) and C{until} (the time of the cut; None: never)
+          - C{workers}: for each C{worker} (its number), C{pid}, C{up}, C{started}; empty where one process does it all
+          - C{listeners}: for each C{address}, C{endpoint} (as written), C{handler}, C{listening}, C{open}, C{accepted},
+            C{refused}, C{failed}
+          - C{hosts}: for each C{listener} (its address), C{host} (its first name), C{names}, C{handler}, C{profile},
+            C{client_auth}, C{alpn}, C{rules}
+          - C{certificates}: for each C{listener}, C{host}, C{file}, C{subject}, C{issuer}, C{serial} (hexadecimal),
+            C{key}, C{not_before}, C{not_after} (times), C{days_left}, C{expired}
+          - C{reload}: C{attempts} (also those that failed or changed nothing), C{failures}, and C{last}: None, or
+            C{at}, C{served} (whether it is served) and C{lines} (what has changed, or what was wrong)
+          - C{connections}: C{open}, C{handshaking} (those of them without a handler yet), C{accepted}, C{refused},
+            C{established}, C{failed}, C{closed}
+          - C{refusals}, C{failures}, C{ends}: how many by cause; an end without a cause is C{clean}
+          - C{bytes}: C{in}, C{out}
+          - C{backends}: for each C{handler}, C{backend} (its endpoint string), C{state} (C{up}, C{down},
+            C{unhealthy}), C{open}, C{since} (a time), C{failures}
+        """
+
+    def metrics(self) -> Deferred[bytes]:
+        """Its metrics, in Prometheus's text format (version 0.0.4)."""
+
+    def connections(self) -> Deferred[Sequence[Values]]:
+        """
+        Those that are open, the oldest first: for each C{id} (text), C{listener}, C{host}, C{handler}, C{address},
+        C{via}, C{server_name}, C{state} (C{handshake}, C{policy}, C{open}, C{closing}), C{since} (a time), C{seconds},
+        C{version}, C{cipher}, C{group}, C{alpn}, C{resumed}, C{identity} (text, or None), C{bytes_in}, C{bytes_out}.
+        What is not known is None.
+        """
+
+    def close(self, connection: str) -> Deferred[bool]:
+        """End a connection properly. @return: fires with whether it was there"""
+
+    def reload(self) -> Deferred[bool]:
+        """Load everything again. @return: fires with whether it is served now"""
+
+    def drain(self) -> None:
+        """Do what the signal TERM does."""
+
+
+def troubles(status: Values) -> list[str]:
+    """Why a service should be sent no clients now, a line for each reason; empty where it is ready."""
+    raise NotImplementedError
