@@ -130,10 +130,8 @@ def rego_policy(settings: HostSettings, content: bytes) -> RegoPolicy:
         bundle = Bundle.of(os.path.basename(written), content)
         made = RegoPolicy(written, rego_digest(settings, content), bundle, query)
         rules = _checked(made.source)
-    if settings.rego_query is None:
-        with _about(settings, "rego", written, f"it has no rule {asked}, and rego-query says no other"):
-            query.check(rules, bundle.data)
-    with _about(settings, "rego-query", asked):
+    of_default = "rego", written, f"it has no rule {asked}, and rego-query says no other"
+    with _about(settings, *(("rego-query", asked) if settings.rego_query else of_default)):
         query.check(rules, bundle.data)
     return made
 

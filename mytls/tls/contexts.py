@@ -51,8 +51,8 @@ ConnectionMaker = Callable[[Any], SSL.Connection]
 #: Seconds for which a client may resume a session (RFC 8446 section 4.6.1 allows seven days).
 SESSION_LIFETIME = 7200
 
-_PARTIAL_WRITE = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and does not export
-_NO_AUTO_CHAIN = 8  # SSL_MODE_NO_AUTO_CHAIN: no CA of the clients' is sent as if it were of our chain
+PARTIAL_WRITE = 1  # SSL_MODE_ENABLEPARTIAL_WRITE, which pyOpenSSL sets and does not export
+NO_AUTO_CHAIN = 8  # SSL_MODE_NO_AUTO_CHAIN: no CA of the peers' is sent as if it were of our chain
 
 _DESCRIPTORS = Path("/proc/self/fd")
 _VERSIONS = {"TLSv1": TLSVersion.TLSv1_0, "TLSv1.1": TLSVersion.TLSv1_1, "TLSv1.2": TLSVersion.TLSv1_2,
@@ -100,7 +100,7 @@ def host_options(
     own = tuple(_protocol(settings, each) for each in settings.alpn)
     _set_right(context, (lambda connection: own) if own else _protocols_of_handler)
     context.set_tlsext_servername_callback(_acknowledge_name)
-    context.set_mode(_NO_AUTO_CHAIN)
+    context.set_mode(NO_AUTO_CHAIN)
     context.set_timeout(SESSION_LIFETIME)
     _show(context, settings, profile, pairs)
     if settings.dh_parameters:
@@ -156,7 +156,7 @@ def prepare(options: CertificateOptions) -> None:
 def _set_right(context: SSL.Context, protocols: Callable[[SSL.Connection], Sequence[bytes]] | None) -> None:
     if protocols is not None:
         context.set_alpn_select_callback(_answer_alpn(protocols))
-    context.clear_mode(_PARTIAL_WRITE)
+    context.clear_mode(PARTIAL_WRITE)
     context.set_options(SSL.OP_NO_RENEGOTIATION)
 
 
@@ -249,7 +249,7 @@ def _load(context: SSL.Context, settings: HostSettings, pairs: Sequence[KeyPair]
             context.use_privatekey(pair.key)  # type: ignore[arg-type]  # certificates.py lets no other kind pass
             context.check_privatekey()
         except SSL.Error as error:
-            reasons = _reasons(error)
+            reasons = reasons_of(error)
             if "too small" in reasons or "too weak" in reasons:
                 raise _TooWeak(pair, reasons) from None
             raise settings.wrong(_shown_by(settings), pair.source, f"OpenSSL does not take it: {reasons}") from None
@@ -277,7 +277,7 @@ def _diffie_hellman(context: SSL.Context, settings: HostSettings, content: bytes
         with _file_of(content) as copy:
             context.load_tmp_dh(copy)
     except SSL.Error as error:
-        raise settings.wrong("dh-parameters", path, f"OpenSSL does not take it: {_reasons(error)}") from None
+        raise settings.wrong("dh-parameters", path, f"OpenSSL does not take it: {reasons_of(error)}") from None
 
 
 @contextmanager
@@ -294,7 +294,8 @@ def _in_memory() -> bool:
     return hasattr(os, "memfd_create") and _DESCRIPTORS.exists()
 
 
-def _reasons(error: SSL.Error) -> str:
+def reasons_of(error: SSL.Error) -> str:
+    """What OpenSSL says was wrong, in its words."""
     return "; ".join(entry[-1] for entry in error.args[0]) if error.args and error.args[0] else "no reason given"
 
 

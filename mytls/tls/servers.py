@@ -18,18 +18,17 @@ from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, DNSPattern, IPAddress_ID, IPAddressPattern, verify_service_identity
 
 from mytls.clientsettings import ClientSettings
-from mytls.errors import Cause, ConfigurationError, TLSFailure, one_line, visible
+from mytls.errors import Cause, TLSFailure, one_line, visible
 from mytls.guards.access import Access
 from mytls.peer import Identity
 from mytls.tls import advice
 from mytls.tls.certificates import key_pairs
 from mytls.tls.contents import certificates_in
-from mytls.tls.files import Files, read
+from mytls.tls.contexts import NO_AUTO_CHAIN, PARTIAL_WRITE, reasons_of
+from mytls.tls.files import Files
 from mytls.tls.profiles import apply_to, profile_of
+from mytls.tls.trust import all_in
 from mytls.tls.verifier import Admit, Shown, Verifier
-
-_PARTIAL_WRITE = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and does not export
-_NO_AUTO_CHAIN = 8  # SSL_MODE_NO_AUTO_CHAIN: no CA of the servers' is sent as if it were of our chain
 
 _VERSIONS = {
     "TLSv1": SSL.TLS1_VERSION,
@@ -80,8 +79,8 @@ def servers(settings: ClientSettings, files: Files) -> Servers:
     """
     admit = admission(settings)
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.clear_mode(_PARTIAL_WRITE)
-    context.set_mode(_NO_AUTO_CHAIN)
+    context.clear_mode(PARTIAL_WRITE)
+    context.set_mode(NO_AUTO_CHAIN)
     context.set_options(SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     _limit(context, settings)
@@ -111,7 +110,7 @@ def admission(settings: ClientSettings) -> Admit:
 
 def _unmatched(shown: Identity, access: Access) -> str | None:
     if any(rule.matches(shown) for rule in access.allow):
-        return access.refusal(shown)
+        return None
     return f"no rule of verify matches: server certificate {shown.shown()}"
 
 
@@ -173,9 +172,8 @@ def _verifier(context: SSL.Context, settings: ClientSettings, files: Files, admi
     pinned = settings.tls.pinned and settings.named_by_rules
     if settings.trust_roots:
         store.set_flags(X509StoreFlags.PARTIAL_CHAIN)  # a certificate that is named is trusted, root or not
-        for path in settings.trust_roots:
-            for each in _roots(settings, path, files):
-                store.add_cert(each)
+        for each, _ in all_in(settings.tls, "client-ca", settings.trust_roots, files, certificates_in, "certificate"):
+            store.add_cert(X509.from_cryptography(each))
     elif not pinned:
         context.set_default_verify_paths()
     trusted = "trustRoots" if settings.trust_roots else "the system's list (trustRoots names another)"
@@ -184,17 +182,6 @@ def _verifier(context: SSL.Context, settings: ClientSettings, files: Files, admi
     verifier = Verifier(store, admit, whose="server", trusted=trusted, pinned=pinned)
     verifier.verify(context, SSL.VERIFY_PEER)
     return verifier
-
-
-def _roots(settings: ClientSettings, path: str, files: Files) -> list[X509]:
-    content = read(settings.tls, "client-ca", path, files)
-    try:
-        found = certificates_in(content)
-    except ConfigurationError as error:
-        raise settings.tls.wrong("client-ca", path, str(error)) from None
-    if not found:
-        raise settings.tls.wrong("client-ca", path, "there is no certificate in it; expected PEM or DER")
-    return [X509.from_cryptography(each) for each in found]
 
 
 def _show(context: SSL.Context, settings: ClientSettings, files: Files) -> tuple[str, ...]:
@@ -211,7 +198,7 @@ def _show(context: SSL.Context, settings: ClientSettings, files: Files) -> tuple
         context.use_privatekey(pair.key)  # type: ignore[arg-type]  # certificates.py lets no other kind pass
         context.check_privatekey()
     except SSL.Error as error:
-        reasons = "; ".join(str(entry[-1]) for entry in error.args[0]) if error.args and error.args[0] else "no reason"
-        raise settings.tls.wrong("certificate", pair.source, f"OpenSSL does not take it: {reasons}") from None
+        trouble = f"OpenSSL does not take it: {reasons_of(error)}"
+        raise settings.tls.wrong("certificate", pair.source, trouble) from None
     dates = advice.of_dates(pair.certificate, files.moment())
     return tuple(one_line(f"{pair.source}: {each}") for each in (*dates, *pair.notes))

@@ -33,12 +33,14 @@ class ClientTrust:
     @ivar revocations: the revocation lists of some of them
     @ivar paths: the files of the revocation lists, in their order
     @ivar stale: whether a list past its next update is gone by
+    @ivar current: whether of each CA the list that counts is there alone
     """
 
     authorities: tuple[x509.Certificate, ...]
     revocations: tuple[x509.CertificateRevocationList, ...] = ()
     paths: tuple[str, ...] = ()
     stale: bool = False
+    current: bool = attrs.field(default=False, eq=False, repr=False)
 
     @property
     def listed(self) -> tuple[Listed, ...]:
@@ -61,9 +63,11 @@ class ClientTrust:
 
         @raise ConfigurationError: a list that is not whole; two of one CA, of which neither is the newer
         """
+        if self.current:
+            return self
         found = newest(settings, self.authorities, self.listed)
         paths, lists = tuple(path for path, _ in found), tuple(each for _, each in found)
-        return attrs.evolve(self, revocations=lists, paths=paths)
+        return attrs.evolve(self, revocations=lists, paths=paths, current=True)
 
     @property
     def digest(self) -> bytes:
@@ -119,8 +123,8 @@ def client_trust(settings: HostSettings, files: Files) -> ClientTrust | None:
     """
     if settings.client_auth == "off":
         return None
-    authorities = _all(settings, "client-ca", settings.client_ca, files, certificates_in, "CA certificate")
-    revocations = _all(settings, "crl", settings.crl, files, revocations_in, "revocation list")
+    authorities = all_in(settings, "client-ca", settings.client_ca, files, certificates_in, "CA certificate")
+    revocations = all_in(settings, "crl", settings.crl, files, revocations_in, "revocation list")
     named = by_name(each for each, _ in authorities)
     for each, path in revocations:
         if signer(each, named) is None:
@@ -141,7 +145,7 @@ def client_trust(settings: HostSettings, files: Files) -> ClientTrust | None:
     return everything.newest(settings)
 
 
-def _all(
+def all_in(
     settings: HostSettings,
     key: str,
     paths: Iterable[str],
@@ -149,7 +153,12 @@ def _all(
     parse: Callable[[bytes], tuple[_Value, ...]],
     what: str,
 ) -> list[tuple[_Value, str]]:
-    """What is in these files, once each, and the file that it is in."""
+    """
+    What is in these files, once each, and the file that it is in.
+
+    @param parse: what is in the content of one; raises L{ConfigurationError}
+    @raise ConfigurationError: a file that cannot be read or has none in it
+    """
     found: dict[bytes, tuple[_Value, str]] = {}
     for path in paths:
         content = read(settings, key, path, files)
