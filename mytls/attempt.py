@@ -21,7 +21,6 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IReactorTime,
-    IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -80,11 +79,16 @@ class Wanted:
     @ivar servers: what its connections are made of
     @ivar below: what connects to it
     @ivar policies: who is asked of the server besides
+    @ivar agrees: whether it is C{below} that says what comes first, as TLS is agreed upon there; it is given the
+        preamble too, then
+    @ivar welcome: what the user's protocol hears first, in place of a greeting that came in the clear
     """
 
     servers: Servers
-    below: IStreamClientEndpoint
+    below: Any  # an IStreamClientEndpoint, whose C{connect} may take a preamble
     policies: Sequence[Policy] = ()
+    agrees: bool = False
+    welcome: bytes = b""
 
 
 class _Stage(Enum):
@@ -134,7 +138,10 @@ class Attempt:
         if self._stage is not _Stage.DIALLING:
             return
         self._wanted = wanted
-        dialling = maybeDeferred(wanted.below.connect, _Wires(self, self._factory))
+        about: tuple[Any, ...] = (_Wires(self, self._factory),)
+        if wanted.agrees:
+            about, self._preamble = (*about, self._preamble), nothing
+        dialling = maybeDeferred(wanted.below.connect, *about)
         if self._stage is _Stage.DIALLING:  # an endpoint may be done at once
             self._dialling = dialling
         dialling.addErrback(self._not_reached)
@@ -200,6 +207,8 @@ class Attempt:
             tls.abortConnection()
             return
         tls.connect(protocol)
+        if self._wanted.welcome:
+            tls.hear_first(self._wanted.welcome)
         if self._stage is not _Stage.TOLD:
             self._tell().callback(protocol)
 
@@ -239,7 +248,7 @@ class Attempt:
         self._timer = None
         within = f"within {self._settings.timeout:g} s"
         if self._stage is _Stage.DIALLING:
-            error = TLSConnectError(Cause.BACKEND_TIMEOUT, f"{self._way()}there was no connection {within}")
+            error = TLSConnectError(Cause.BACKEND_TIMEOUT, f"{self._way()} {within}")
         else:
             waiting = "the handshake was not done" if self._asked is None else "the policy has not answered"
             error = TLSConnectError(Cause.HANDSHAKE_TIMEOUT, f"{waiting} {within}")
@@ -247,8 +256,9 @@ class Attempt:
         self._drop()
 
     def _way(self) -> str:
-        via = self._settings.via
-        return "" if via is None else f"via {via}: "
+        via, starttls = self._settings.via, self._settings.starttls
+        way = "" if via is None else f"via {via}: "
+        return f"{way}there was no connection" + (f", or no yes to starttls={starttls}," if starttls else "")
 
     def _fail(self, failure: Failure) -> None:
         if self._stage is not _Stage.TOLD:

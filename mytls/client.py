@@ -41,6 +41,7 @@ from mytls.strings import client_from_words
 from mytls.tls.files import Files
 from mytls.tls.servers import servers
 from mytls.via.endpoint import through
+from mytls.via.starttls import Agreed
 
 _log = Logger()
 
@@ -72,8 +73,8 @@ class TLSClientEndpoint:
         @param aside: reads files where it holds up nobody; in a thread, if left out
         @param said: what the words of the string say, by the names of L{ClientSettings}: C{trust_roots}, C{verify},
             C{server_name}, C{certificate}, C{private_key}, C{password_file}, C{alpn}, C{timeout} in seconds,
-            C{bind_address}, C{min_version}, C{max_version}, C{endpoint}, C{via}, C{via_password_file}, C{rego},
-            C{rego_query}
+            C{bind_address}, C{min_version}, C{max_version}, C{endpoint}, C{via}, C{via_password_file}, C{starttls},
+            C{rego}, C{rego_query}
         @raise ConfigurationError: one line, which names the word that is wrong
         """
         about = {"host": host, **({} if port is None else {"port": port}), **said}
@@ -234,10 +235,13 @@ def _has_files(settings: ClientSettings) -> bool:
 def _wanted(settings: ClientSettings, files: Files, policies: Sequence[Policy], below: IStreamClientEndpoint) -> Wanted:
     """@raise ConfigurationError: what the files say is wrong"""
     made, way = servers(settings, files), through(below, settings, files)
-    if settings.rego is None:
+    if settings.rego is not None:
+        of_host = settings.tls
+        policies = (rego_policy(of_host, source_of(of_host, files)), *policies)
+    if settings.starttls is None:
         return Wanted(made, way, policies)
-    of_host = settings.tls
-    return Wanted(made, way, (rego_policy(of_host, source_of(of_host, files)), *policies))
+    agreed = Agreed(way, settings.starttls, settings.name)
+    return Wanted(made, agreed, policies, agrees=True, welcome=agreed.welcome)
 
 
 def _look(

@@ -44,6 +44,7 @@ class ClientSettings:
     endpoint: str | None = None
     via: Via | None = None
     via_password_file: str | None = None
+    starttls: str | None = None
     min_version: str | None = None
     max_version: str | None = None
     rego: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from mytls.errors import visible
 from mytls.preludes.dialogue import MAX_BYTES, Amiss, Script, Steps, left
 
 _START_TLS, _DISCONNECTION = b"1.3.6.1.4.1.1466.20037", b"1.3.6.1.4.1.1466.20036"
@@ -67,12 +68,18 @@ def _ask() -> Steps:
     )
     try:
         number, response = _opened(answer)
-        (tag, code), *_ = _fields(response.content)
+        (tag, code), *more = _fields(response.content)
     except ValueError:
         raise Amiss(_MALFORMED) from None
     if (number, response.tag, tag) != (b"\1", _EXTENDED_RESPONSE, _ENUMERATED) or any(code):
-        raise Amiss(f"it answers StartTLS with the result {int.from_bytes(code[:4])}")
+        raise Amiss(f"it answers StartTLS with the result {int.from_bytes(code[:4])}{_quoted(more)}")
     return b""
+
+
+def _quoted(more: list[tuple[int, bytes]]) -> str:
+    """What a result says for people: behind its code are a name and that text (RFC 4511 section 4.1.9)."""
+    texts = [content for tag, content in more if tag == _OCTETS]
+    return f', "{visible(texts[1])}"' if texts[1:] and texts[1] else ""
 
 
 _MALFORMED = "this is no message of LDAP"

@@ -30,6 +30,7 @@ from mytls.attempt import TLSConnectError, not_reached
 from mytls.clientsettings import ClientSettings
 from mytls.destinations import LONGEST_OF_LOGIN, Login, Via
 from mytls.errors import ConfigurationError, TLSFailure
+from mytls.handlers.places import Preamble, nothing
 from mytls.handlers.splice import abort
 from mytls.settings import HostSettings
 from mytls.sockets import connected_at_once
@@ -39,7 +40,7 @@ from mytls.tls.passwords import password_of
 
 class Talk(Protocol):
     """
-    What is said to one proxy for one connection: bytes in, bytes out.
+    What is said to one proxy, or to a server ahead of TLS, for one connection: bytes in, bytes out.
 
     @ivar done: whether the next byte is for the server
     """
@@ -50,7 +51,11 @@ class Talk(Protocol):
         """What is said first."""
 
     def feed(self, data: bytes) -> bytes:
-        """What is said to that. @raise TLSFailure: there will be no connection"""
+        """
+        What is said to that.
+
+        @raise TLSFailure: there will be no connection; what it has as C{answer} is said last
+        """
 
 
 def through(below: IStreamClientEndpoint, settings: ClientSettings, files: Files) -> IStreamClientEndpoint:
@@ -113,34 +118,53 @@ class Through:
 
         @return: fires when the proxy has said yes; fails with L{TLSConnectError}, whose text says which proxy it was
         """
-        return _Passage(self._via, self._talk(), protocolFactory).begin(self.below)
+        way = f"via {self._via}: "
+        return Passage(self._talk(), protocolFactory, way, "the proxy", way).begin(self.below)
 
 
 class _Stage(Enum):
     DIALLING = "dialling"
-    #: The proxy was reached, and has not answered yet.
+    #: The other end was reached, and has not said yes yet.
     TALKING = "talking"
     #: Whoever waits was told.
     TOLD = "told"
 
 
 @implementer(IHalfCloseableProtocol)
-class _Passage(TwistedProtocol):
-    """One connection to a proxy, from the wish for it; from then on what it is told goes to the protocol behind it."""
+class Passage(TwistedProtocol):
+    """
+    One connection to a proxy, or to a server that has to agree to TLS, from the wish for it; from then on what it is
+    told goes to the protocol behind it.
+    """
 
     transport: Any
 
-    def __init__(self, via: Via, talk: Talk, behind: IProtocolFactory) -> None:
+    def __init__(
+        self,
+        talk: Talk,
+        behind: IProtocolFactory,
+        way: str,
+        who: str,
+        dialled: str = "",
+        preamble: Preamble = nothing,
+    ) -> None:
+        """
+        @param way: the first words of what goes wrong with the talk
+        @param who: the other end of it, in the words of an error
+        @param dialled: the first words of what goes wrong with the dialling
+        @param preamble: what is said ahead of the talk
+        """
         self._stage = _Stage.DIALLING
         self._done: Deferred[IProtocol] = Deferred(self._cancelled)
         self._dialling: Deferred[Any] | None = None
-        self._way = f"via {via}: "
+        self._way, self._who, self._dialled = way, who, dialled
+        self._preamble = preamble
         self._talk = talk
         self._behind = behind
         self._protocol: Any = None
 
     def begin(self, below: IStreamClientEndpoint) -> Deferred[IProtocol]:
-        """Dial the proxy."""
+        """Dial the other end."""
         done = self._done
         dialling = maybeDeferred(below.connect, _One(self, self._behind))
         if self._stage is _Stage.DIALLING:  # an endpoint may be done at once
@@ -151,23 +175,27 @@ class _Passage(TwistedProtocol):
     # --- what the connection tells
 
     def connectionMade(self) -> None:
-        """The proxy was reached; we speak first."""
+        """The other end was reached; whatever the talk begins with is said."""
         self._dialling = None
         if self._stage is _Stage.TOLD:
             abort(self.transport)
             return
         self._stage = _Stage.TALKING
         connected_at_once(self.transport)
-        self.transport.write(self._talk.begin())
+        first = self._preamble(self.transport) + self._talk.begin()
+        if first:
+            self.transport.write(first)
 
     def dataReceived(self, data: bytes) -> None:
-        """What the proxy says; what comes when it is done goes past us."""
+        """What the other end says; what comes when it is done goes past us, where nobody has kept this method."""
+        if self._protocol is not None:
+            self._protocol.dataReceived(data)
         if self._stage is not _Stage.TALKING:
             return
         try:
             answer = self._talk.feed(data)
         except TLSFailure as failure:
-            self._refuse(TLSConnectError(failure.cause, self._way + failure.detail))
+            self._refuse(TLSConnectError(failure.cause, self._way + failure.detail), getattr(failure, "answer", b""))
             return
         if answer:
             self.transport.write(answer)
@@ -209,19 +237,23 @@ class _Passage(TwistedProtocol):
             self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]  # one call less
         done.callback(protocol)
 
-    def _refuse(self, error: TLSConnectError) -> None:
+    def _refuse(self, error: TLSConnectError, goodbye: bytes = b"") -> None:
         self._tell().errback(Failure(error))
-        abort(self.transport)
+        if goodbye:  # few bytes, which the system takes at once: nobody can hold what is closed behind them
+            self.transport.write(goodbye)
+            self.transport.loseConnection()
+        else:
+            abort(self.transport)
 
     def _lost(self, error: BaseException | None) -> TLSConnectError:
         if isinstance(error, ConnectionDone):
-            return not_reached(ConnectionError("the proxy closed the connection before it had answered"), self._way)
+            return not_reached(ConnectionError(f"{self._who} closed the connection before it had answered"), self._way)
         return not_reached(error, self._way)
 
     def _not_reached(self, failure: Failure) -> None:
         if self._stage is _Stage.DIALLING:
             self._dialling = None
-            self._tell().errback(Failure(not_reached(failure.value, self._way)))
+            self._tell().errback(Failure(not_reached(failure.value, self._dialled)))
 
     def _cancelled(self, done: Deferred[IProtocol]) -> None:
         talking = self._stage is _Stage.TALKING
@@ -236,7 +268,7 @@ class _Passage(TwistedProtocol):
         """It is decided. @return: who waits for it"""
         self._stage = _Stage.TOLD
         done = self._done
-        del self._done, self._talk, self._behind  # which refer to us, and to who waits
+        del self._done, self._talk, self._behind, self._preamble  # which refer to us, and to who waits
         return done
 
 
@@ -245,7 +277,7 @@ class _One(Factory):
 
     noisy = False
 
-    def __init__(self, passage: _Passage, behind: IProtocolFactory) -> None:
+    def __init__(self, passage: Passage, behind: IProtocolFactory) -> None:
         self._passage = passage
         self._behind = behind
 
@@ -257,6 +289,6 @@ class _One(Factory):
         """It is over."""
         self._behind.doStop()
 
-    def buildProtocol(self, addr: IAddress | None) -> _Passage:
-        """The proxy has accepted."""
+    def buildProtocol(self, addr: IAddress | None) -> Passage:
+        """The other end has accepted."""
         return self._passage

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.authority import Certificates
+from tests.live.authority import Certificates, Files
 from tests.live.clients import converse, trusting
 from tests.live.conftest import Serve
 from tests.live.processes import PATIENCE, Running, run, until
@@ -129,8 +129,8 @@ def test_pipelined_command(certificates: Certificates, serve: Serve) -> None:
 
 
 @contextmanager
-def postgresql(needs: Callable[[str], str]) -> Iterator[int]:
-    """A server of PostgreSQL without TLS, whose users have a password. @return: its port"""
+def postgresql(needs: Callable[[str], str], own: Files | None = None) -> Iterator[int]:
+    """A server of PostgreSQL, whose users have a password; with TLS if it has a certificate. @return: its port"""
     folders = sorted(map(os.fspath, Path("/usr/lib/postgresql").glob("*/bin")))  # where Debian has it
     found = shutil.which("initdb", path=os.pathsep.join(folders)) or needs("initdb")
     programs, there = Path(found).resolve().parent, Path(tempfile.mkdtemp(prefix="mytls-postgresql-"))
@@ -148,6 +148,12 @@ def postgresql(needs: Callable[[str], str]) -> Iterator[int]:
     try:
         subprocess.run([programs / "initdb", *words], user=user, cwd=there, check=True, stdout=subprocess.DEVNULL)
         options = ["-h", "127.0.0.1", "-p", str(port), "-c", f"unix_socket_directories={there}", "-c", "fsync=off"]
+        if own is not None:
+            for name, source in (("server.crt", own.chain), ("server.key", own.key)):
+                shutil.copy(source, data / name)
+                shutil.chown(data / name, user or os.getuid())
+            (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 password\n")
+            options += ["-c", "ssl=on"]
         process = subprocess.Popen([programs / "postgres", "-D", data, *options], user=user, cwd=there)
         try:
             until(lambda: run(*ready).returncode == 0, "PostgreSQL is ready")
@@ -172,3 +178,58 @@ def test_postgresql(certificates: Certificates, serve: Serve, needs: Callable[[s
         told = run(psql, f"{where} sslmode=disable gssencmode=disable", "-c", "select 1", env=password)
         assert "FATAL:  a connection without TLS is not allowed" in told.stderr
         running.wait_for("handshake-failed .* cause=not-tls .*: a connection without TLS is not allowed")
+
+
+@contextmanager
+def tunnel(serve: Serve, certificates: Certificates, to: str) -> Iterator[Running]:
+    """The client side of a tunnel: plaintext in, TLS to this server, which asks for it in the clear."""
+    handler = f"proxy:mytls:{to}:trustRoots={certificates.root}"
+    with serve("--endpoint", "tcp:0:interface=127.0.0.1", "--handler", handler) as running:
+        yield running
+
+
+def test_psql_that_knows_no_tls(certificates: Certificates, serve: Serve, needs: Callable[[str], str]) -> None:
+    """It works with a PostgreSQL that takes nothing but TLS, by `proxy:mytls:...:starttls=postgres`."""
+    psql = needs("psql")
+    with (
+        postgresql(needs, certificates.rsa) as port,
+        tunnel(serve, certificates, f"localhost:{port}:starttls=postgres") as running,
+    ):
+        where = f"host=127.0.0.1 port={running.port} user=me dbname=postgres sslmode=disable gssencmode=disable"
+        question = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
+        told = run(psql, where, "-Atc", question, env={"PGPASSWORD": PASSWORD})
+        assert told.stdout == "t|TLSv1.3\n", told.stderr + running.log
+        assert "Traceback" not in running.log
+
+
+def test_swaks_that_knows_no_tls(certificates: Certificates, serve: Serve, needs: Callable[[str], str]) -> None:
+    """It has its greeting, and its message goes through STARTTLS at both ends to a mailbox that knows of neither."""
+    mailbox = Mailbox()
+    with (
+        backend(mailbox.talk) as there,
+        front(serve, certificates, "smtp", there.port) as server,
+        tunnel(serve, certificates, f"localhost:{server.port}:starttls=smtp") as running,
+    ):
+        told = run(
+            needs("swaks"), "--server", "127.0.0.1", "--port", str(running.port), "--helo", "client.example",
+            "--from", "me@client.example", "--to", "you@mail.example", "--body", "through a tunnel",
+        )  # fmt: skip
+        assert told.returncode == 0, told.stdout + told.stderr + running.log
+        server.wait_for(r"closed \S+ at \S+ name=localhost TLSv1.3 [ -~]* clean")
+        assert "Traceback" not in running.log + server.log
+    assert mailbox.heard[:2] == [b"EHLO client.example\r\n", b"MAIL FROM:<me@client.example>\r\n"]
+    assert b"through a tunnel\r\n" in mailbox.heard
+
+
+def test_server_without_starttls(certificates: Certificates, serve: Serve) -> None:
+    """One from whose offer somebody has taken it gets nothing of the client's; the log says what it said."""
+    mailbox = Mailbox()
+    with (
+        backend(mailbox.talk) as there,
+        tunnel(serve, certificates, f"localhost:{there.port}:starttls=smtp") as running,
+        plain(running.port) as client,
+    ):
+        client.sendall(b"AUTH PLAIN AGEAYg==\r\n")
+        running.wait_for("no backend at .*: not-tls: starttls=smtp: it does not offer STARTTLS")
+        until(lambda: b"QUIT\r\n" in mailbox.heard, "the server has heard goodbye")
+    assert mailbox.heard == [b"EHLO localhost\r\n", b"QUIT\r\n"]

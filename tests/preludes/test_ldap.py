@@ -121,7 +121,7 @@ class ClientTests(TalkTests):
     def test_refusals(self) -> None:
         """A server that says no is left, one that says something else too."""
         self.assert_fails(client, result(0x78, 52), b"", "it answers StartTLS with the result 52")
-        self.assert_fails(client, notice("go away"), b"", "it answers StartTLS with the result 2")
+        self.assert_fails(client, notice("go away"), b"", r'it answers StartTLS with the result 2, "go\x20away"')
         for heard in (result(0x78, 0, number=b"\2\1\2"), result(0x61, 0), message(b"\x78\3\4\1\0")):
             self.assert_fails(client, heard, b"", "it answers StartTLS with the result 0")
         for heard in (b"HTTP/1.1", message(b"\x78\0"), message()):
