@@ -2,10 +2,11 @@
 One client and its program.
 
 Whoever is slower pauses the other, so what is held is bounded by two buffers. The client's end of input is the
-program's. When the program and its output have ended, the connection is closed after all of it was sent; where it has
-failed, without a goodbye, since what the client got may be half an answer. A client that goes in the middle must not
-look like one that has said all: its program hears of no end of input, but is asked to end (TERM), and made to (KILL)
-when the close deadline is over, and with it all that it has started.
+program's, and the end of the program's output is the client's. When the program and its output have ended, the
+connection is closed after all of it was sent; where it has failed, without a goodbye, since what the client got may be
+half an answer. A client that goes in the middle must not look like one that has said all: its program hears of no end
+of input, but is asked to end (TERM), and made to (KILL) when the close deadline is over, and with it all that it has
+started.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from mytls.errors import Cause, one_line, visible
 from mytls.handlers.command import Command
 from mytls.handlers.complaints import Complaints
 from mytls.handlers.process import Process
-from mytls.handlers.splice import LINGER, abort
-from mytls.interfaces import IDrainable
+from mytls.handlers.splice import LINGER, abort, end_writing
+from mytls.interfaces import IEndable
 from mytls.peer import Peer
 
 _log = Logger()
@@ -65,7 +66,7 @@ class Phase(Enum):
     GONE = "gone"
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer, IDrainable)
+@implementer(IHalfCloseableProtocol, IPushProducer, IEndable)
 class Conversation(Protocol):
     """
     One client and its program.
@@ -129,10 +130,12 @@ class Conversation(Protocol):
         process.output.resumeProducing()
         if self._draining and self._status is None:  # its time was up
             self.kill()
+        elif self._said_all and self._heard_all:  # both have said all: the program may finish what it does with that
+            self._set_timer(self._starter.close, self._terminate, self._starter.close)
         else:
             self._terminate(self._starter.close)
 
-    def drain(self) -> None:
+    def end(self) -> None:
         """The program has half the close deadline to finish by itself, and the other half after it was asked to."""
         self._draining = True
         if self.phase is not Phase.OPEN:
@@ -173,7 +176,7 @@ class Conversation(Protocol):
         if self._status is not None:
             self._close()
         elif self.phase is Phase.OPEN:
-            self._set_timer(EXIT_GRACE, self._close)
+            self._set_timer(EXIT_GRACE, end_writing, self.transport)
 
     def exited(self, status: int) -> None:
         """The program has ended; what it has started may still speak for it, for a while."""

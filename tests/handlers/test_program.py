@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -20,7 +20,7 @@ from mytls.handlers.complaints import BURST
 from mytls.handlers.conversation import EXIT_GRACE, Conversation
 from mytls.handlers.program import ProgramFactory, program
 from mytls.handlers.splice import LINGER
-from mytls.interfaces import IDrainable
+from mytls.interfaces import IEndable
 from mytls.peer import Peer
 from mytls.settings import Deadlines, Limits, Settings
 from tests.handlers.pump import Pump
@@ -176,7 +176,7 @@ class TalkTests(ProgramTests):
     def test_interfaces(self) -> None:
         """The client may end its direction alone, and a service that stops asks first."""
         verifyObject(IHalfCloseableProtocol, self.client()[0])
-        verifyObject(IDrainable, self.client()[0])
+        verifyObject(IEndable, self.client()[0])
 
     def test_both_ways(self) -> None:
         """What comes from one goes to the other, and the program knows whose it is."""
@@ -277,18 +277,55 @@ class EndTests(ProgramTests):
         self.over()
 
     def test_output_ends_first(self) -> None:
-        """A program that has closed its output and goes on is not waited for; without its client it is ended."""
+        """A program that has closed its output and goes on still hears the client, who hears of that end."""
+        conversation, socket, process = self.client()
+        process.owner.output_ended()
+        self.assertFalse(socket.fin_sent)
+        self.reactor.advance(EXIT_GRACE)
+        self.assertEqual((socket.lost, socket.fin_sent), (None, True))
+        conversation.dataReceived(b"much more")
+        self.assertEqual(bytes(process.input.data), b"much more")
+        process.owner.exited(0)
+        process.owner.gone()
+        self.assertEqual((type(socket.lost), socket.given_up), (ConnectionDone, None))
+        self.over()
+
+    def test_output_ends_first_and_fails(self) -> None:
+        """A status that comes later is told all the same."""
         _, socket, process = self.client()
         process.owner.output_ended()
-        self.assertIsNone(socket.lost)
         self.reactor.advance(EXIT_GRACE)
-        self.assertEqual((type(socket.lost), socket.given_up), (ConnectionDone, None))
+        process.owner.exited(3)
+        process.owner.gone()
+        self.assertEqual((socket.given_up, len(self.lines)), ("the program ended with exit status 3", 1))
+        self.over()
+
+    def test_both_have_said_all(self) -> None:
+        """A program that goes on then has the close deadline to finish by itself; then it is asked, and made to end."""
+        conversation, socket, process = self.client()
+        conversation.readConnectionLost()
+        process.owner.output_ended()
+        self.reactor.advance(EXIT_GRACE)
+        socket.lose(ConnectionDone())
+        self.assertEqual(process.told, [])
+        self.reactor.advance(CLOSE)
         self.assertEqual(process.told, ["TERM"])
         self.reactor.advance(CLOSE)
         self.assertEqual(process.told, ["TERM", "KILL"])
         process.owner.exited(-signal.SIGKILL)
         process.owner.gone()
         self.assertEqual(self.lines, [])
+        self.over()
+
+    def test_client_goes_behind_the_output(self) -> None:
+        """One that goes without having said all ends the program as ever."""
+        _, socket, process = self.client()
+        process.owner.output_ended()
+        self.reactor.advance(EXIT_GRACE)
+        socket.lose(ConnectionLost())
+        self.assertEqual(process.told, ["TERM"])
+        process.owner.exited(-signal.SIGTERM)
+        process.owner.gone()
         self.over()
 
     def test_failed(self) -> None:
@@ -393,7 +430,7 @@ class DrainTests(ProgramTests):
     def test_finishes(self) -> None:
         """A program that finishes at the end of its input is let."""
         conversation, socket, process = self.client()
-        conversation.drain()
+        conversation.end()
         self.assertTrue(process.input.ended)
         self.reactor.advance(CLOSE / 2 - 0.1)
         process.owner.output_came(b"the rest")
@@ -406,7 +443,7 @@ class DrainTests(ProgramTests):
     def test_asked_to(self) -> None:
         """One that does not is asked to after half the deadline, and killed at its end."""
         conversation, _, process = self.client()
-        conversation.drain()
+        conversation.end()
         self.reactor.advance(CLOSE / 2)
         self.assertEqual(process.told, ["TERM"])
         self.reactor.advance(CLOSE / 2)
@@ -415,7 +452,7 @@ class DrainTests(ProgramTests):
     def test_asked_and_done(self) -> None:
         """One that ends then has not failed, but its client hears that it was cut short."""
         conversation, socket, process = self.client()
-        conversation.drain()
+        conversation.end()
         self.reactor.advance(CLOSE / 2)
         process.ends(-signal.SIGTERM)
         self.assertEqual(self.lines, [])
@@ -425,14 +462,14 @@ class DrainTests(ProgramTests):
     def test_cut(self) -> None:
         """Whose connection is cut meanwhile has no more time."""
         conversation, socket, process = self.client()
-        conversation.drain()
+        conversation.end()
         socket.lose(ConnectionAborted())
         self.assertEqual(process.told, ["KILL"])
 
     def test_exited_already(self) -> None:
         """What a program has left behind has no more time than the program would have had."""
         conversation, _, process = self.client()
-        conversation.drain()
+        conversation.end()
         process.owner.exited(0)
         self.reactor.advance(CLOSE / 2)
         self.assertEqual(process.told, ["TERM"])
@@ -443,7 +480,7 @@ class DrainTests(ProgramTests):
         socket.peer_reads = False
         process.owner.output_came(b"x")
         process.ends()
-        conversation.drain()
+        conversation.end()
         socket.peer_reads = True
         socket.flush()
         self.assertEqual(type(socket.lost), ConnectionDone)

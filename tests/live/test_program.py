@@ -21,6 +21,7 @@ from OpenSSL import SSL
 from tests.live.authority import Certificates
 from tests.live.clients import asks_and_hears, connected, receive, trusting
 from tests.live.processes import PATIENCE, TWISTD, Running, run, serving, until
+from tests.live.test_proxy import HalfClosing
 
 #: What stands in the log when it listens; a handler's string has spaces.
 READY = r"serving .+ at (\S+)"
@@ -28,10 +29,16 @@ BULK = 10_000_000
 
 
 @contextmanager
-def running(certificates: Certificates, command: str, **words: str) -> Iterator[tuple[Running, int]]:
-    """A service of one program. @param words: more of the endpoint. @return: its twistd, and its port"""
+def running(certificates: Certificates, command: str, *more: str, **words: str) -> Iterator[tuple[Running, int]]:
+    """
+    A service of one program.
+
+    @param more: options
+    @param words: more of the endpoint
+    @return: its twistd, and its port
+    """
     endpoint = certificates.ecdsa.endpoint(**words)
-    with serving("--endpoint", endpoint, "--handler", f"exec:{command}", ready=READY) as server:
+    with serving("--endpoint", endpoint, "--handler", f"exec:{command}", *more, ready=READY) as server:
         yield server, int(re.findall(READY, server.log)[0].rpartition(":")[2])
 
 
@@ -275,12 +282,25 @@ def test_the_service_stops(certificates: Certificates) -> None:
     """Programs hear the end of their input and finish; who does not want to is killed with the service."""
     script = 'trap "" TERM; echo $$; read line; echo finished; sleep 1000'
     context = trusting(certificates.root)
-    with running(certificates, f"/bin/sh -c '{script}'") as (server, port), connected(port, context) as client:
+    told = ("--deadlines-drain", "1s", "--deadlines-close", "2s")
+    with running(certificates, f"/bin/sh -c '{script}'", *told) as (server, port), connected(port, context) as client:
         pid = int(client.recv(100))
         server.process.send_signal(signal.SIGTERM)
         assert receive(client, 9) == b"finished\n"
         server.wait()
         until(lambda: not is_there(pid), "the program was killed")
+
+
+def test_a_program_that_has_said_all_hears_the_rest(certificates: Certificates, tmp_path: Path) -> None:
+    """It closes its output and reads on: the client hears that end, and what it says later still arrives, all of it."""
+    script = f"echo ready; exec >&-; wc -c > {tmp_path / 'heard'}"
+    with running(certificates, f"/bin/sh -c '{script}'") as (_, port):
+        client = HalfClosing(port)
+        assert (client.recv(100), client.recv(100)) == (b"ready\n", b"")
+        client.sendall(b"x" * 100_000)
+        client.end()
+        client.socket.close()
+        until(lambda: (tmp_path / "heard").read_text() == "100000\n", "the program has read all")
 
 
 @pytest.mark.parametrize(
