@@ -1,0 +1,150 @@
+"""A port that accepts while there is room."""
+
+from __future__ import annotations
+
+from errno import ECONNABORTED, EMFILE
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mytls.accepting import PAUSE, TurnedAway, accept_through
+from mytls.guards.limits import Door, Room
+from mytls.settings import Limits
+from tests.lines import log_lines
+
+
+class Listening:
+    """A socket on which these come in turn: clients, or errors of accept."""
+
+    def __init__(self) -> None:
+        self.there: list[Any] = []
+
+    def accept(self) -> tuple[Any, Any]:
+        if not self.there:
+            raise BlockingIOError
+        first = self.there.pop(0)
+        if isinstance(first, OSError):
+            raise first
+        return first, ("192.0.2.1", 50000)
+
+
+class Accepted:
+    """A client's socket."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class AcceptingTests(SynchronousTestCase):
+    """A port of Twisted's, with a socket of ours."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.made: list[Any] = []
+        factory = Factory.forProtocol(Protocol)
+        factory.buildProtocol = lambda addr: self.build()  # type: ignore[method-assign]
+        self.build: Any = Protocol
+        port: Any = tcp.Port(0, factory, reactor=MemoryReactorClock())
+        self.port = port
+        port.socket, port.connected = Listening(), True
+        port.getHost = lambda: IPv4Address("TCP", "127.0.0.1", 1)
+        self.reading = True
+        port.startReading = lambda: setattr(self, "reading", True)
+        port.stopReading = lambda: setattr(self, "reading", False)
+        port.transport = self.transport
+
+    def transport(self, *about: Any) -> Any:
+        """One more is accepted."""
+        self.made.append(about)
+        return about
+
+    def through(self, **limits: Any) -> Door:
+        """The door of the port."""
+        door = Door(Room(self.clock, Limits(**limits)))
+        accept_through(self.port, door)
+        return door
+
+    def test_all(self) -> None:
+        """Who is there is accepted, in one turn or several."""
+        self.through()
+        self.port.socket.there = [Accepted() for _ in range(150)]
+        self.port.doRead()
+        self.assertEqual(len(self.made), 100)
+        self.port.doRead()
+        self.assertEqual(len(self.made), 150)
+        self.assertTrue(self.reading)
+
+    def test_wait(self) -> None:
+        """Without room nobody is accepted, and the port is listened to again when there is some."""
+        lines = log_lines(self)
+        door = self.through(max_connections=1, at_limit="wait")
+        place = door.enter(None)
+        self.port.socket.there = [Accepted()]
+        self.port.doRead()
+        self.assertEqual((self.made, self.reading), ([], False))
+        said = "1 connections are there, and max-connections is 1; clients wait until there is room"
+        self.assertEqual(lines, [f"cannot accept at 127.0.0.1:1: {said}"])
+        place.leave()
+        self.assertTrue(self.reading)
+        self.port.doRead()
+        self.assertEqual(len(self.made), 1)
+
+    def test_no_descriptors(self) -> None:
+        """Where there is no descriptor it waits for a while, and says so once a second at most."""
+        lines = log_lines(self)
+        self.through()
+        self.port.socket.there = [OSError(EMFILE, "Too many open files") for _ in range(20)]
+        for _ in range(8):
+            self.port.doRead()
+            self.assertFalse(self.reading)
+            self.clock.advance(PAUSE)
+            self.assertTrue(self.reading)
+        said = "cannot accept at 127.0.0.1:1: too many open files; clients wait until there is room"
+        self.assertEqual(lines, [said] * 2)
+
+    def test_gone_already(self) -> None:
+        """Who has gone before he was accepted is nobody's trouble."""
+        self.through()
+        self.port.socket.there = [OSError(ECONNABORTED, "x"), Accepted()]
+        self.port.doRead()
+        self.port.doRead()
+        self.assertEqual((len(self.made), self.reading), (1, True))
+
+    def test_turned_away(self) -> None:
+        """Who is refused is closed at once, without a transport."""
+        self.through()
+        for build in (TurnedAway, lambda: None):
+            self.build, one = build, Accepted()
+            self.port.socket.there = [one]
+            self.port.doRead()
+            self.assertEqual((one.closed, self.made), (True, []))
+
+    def test_own_fault(self) -> None:
+        """A factory that raises has a traceback in the log, and its client is closed; the next one is served."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        self.through()
+        self.build, one = fail, Accepted()
+        self.port.socket.there = [one]
+        self.port.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(one.closed)
+
+    def test_stopped(self) -> None:
+        """A port that is closed meanwhile is left alone."""
+        door = self.through(max_connections=1, at_limit="wait")
+        place = door.enter(None)
+        self.port.socket.there = [Accepted()]
+        self.port.doRead()
+        self.port.disconnecting = True
+        place.leave()
+        self.assertFalse(self.reading)
