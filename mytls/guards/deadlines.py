@@ -27,7 +27,7 @@ class Deadline:
         if not self.seconds:
             return
         self._waits.pop(key, None)
-        self._waits[key] = (self._clock.seconds() + self.seconds, expired)
+        self._waits[key] = (self._clock.seconds(), expired)
         if self._timer is None:
             self._timer = self._clock.callLater(self.seconds, self._ring)
 
@@ -38,6 +38,12 @@ class Deadline:
             self._timer.cancel()
             self._timer = None
 
+    def become(self, seconds: float) -> None:
+        """Another length of time, also for the waits that have begun; 0 ends none of them from now on."""
+        if seconds != self.seconds:
+            self.seconds = seconds
+            self._await_first()
+
     def _ring(self) -> None:
         self._timer = None
         try:
@@ -47,8 +53,8 @@ class Deadline:
 
     def _expire(self, now: float) -> None:
         while self._waits:
-            key, (when, expired) = next(iter(self._waits.items()))
-            if when > now:
+            key, (since, expired) = next(iter(self._waits.items()))
+            if since + self.seconds > now:
                 return
             del self._waits[key]
             expired()
@@ -57,6 +63,7 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._waits:
-            when, _ = next(iter(self._waits.values()))
-            self._timer = self._clock.callLater(max(when - self._clock.seconds(), 0), self._ring)
+        if self._waits and self.seconds:
+            since, _ = next(iter(self._waits.values()))
+            left = since + self.seconds - self._clock.seconds()
+            self._timer = self._clock.callLater(max(left, 0), self._ring)
