@@ -1,27 +1,37 @@
 """
-One plain line in twistd's log for each connection that ends, is refused or fails.
+What happened, as lines of the log: one for each connection that ends, is refused or fails.
 
-What strangers chose is escaped, so that each field is one word: no name, no certificate, adds a field or a line.
+What a stranger causes often is summed up, so that nobody can fill a disk with the same line; what is of the service
+itself, as a reload, is in twistd's log too, wherever the lines of connections go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import singledispatch
+import datetime
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from twisted.logger import Logger, LogLevel
+from twisted.internet.interfaces import IReactorTime
 
-from mytls.errors import Cause, ConfigurationError, nearest, one_line, visible
-from mytls.events import BackendFailed, Closed, ConnectionEvent, Event, HandshakeFailed, Refused, Reloaded, ReloadFailed
-from mytls.peer import Peer
-
-_log = Logger()
-
-#: How many changes or errors of a reload a line has.
-_MOST = 20
-
-#: How long the words at its end may be. A certificate's names and its serial number fit, and which rule was against it.
-_SENTENCE = 1000
+from mytls.errors import Cause, ConfigurationError, nearest
+from mytls.events import (
+    BackendFailed,
+    Closed,
+    Draining,
+    Event,
+    HandlerFailed,
+    HandshakeFailed,
+    Refused,
+    Reloaded,
+    ReloadFailed,
+)
+from mytls.logs.fields import as_json, fields_of, stamp, word_of
+from mytls.logs.lines import Line, Place, Priority
+from mytls.logs.places import TwistedLog
+from mytls.logs.recurring import Recurred, Recurring
+from mytls.logs.text import text_of
+from mytls.settings import Log
 
 #: What can be kept out of the log, and which events that is.
 CLASSES: dict[str, Callable[[Event], bool]] = {
@@ -32,33 +42,95 @@ CLASSES: dict[str, Callable[[Event], bool]] = {
     "refusals": lambda event: isinstance(event, Refused),
 }
 
+#: What is no stranger's doing.
+_OURS = {
+    Cause.HANDLER: Priority.ERROR,
+    Cause.BACKEND_REFUSED: Priority.WARNING,
+    Cause.BACKEND_TIMEOUT: Priority.WARNING,
+    Cause.BACKEND_UNVERIFIED: Priority.WARNING,
+}
+_OF_SERVICE = (Reloaded, ReloadFailed, Draining)
+
 
 class AccessLog:
     """An observer of events that writes the line, for those events that have one."""
 
-    def __init__(self, quiet: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        log: Log,
+        clock: IReactorTime,
+        place: Place | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """
-        @param quiet: the L{CLASSES} that have no line
-        @raise ConfigurationError: one of them is none
+        @param log: how lines look, and which events have none
+        @param clock: when what was counted is told
+        @param place: where they go; twistd's log, if left out
+        @param now: tells seconds since 1970
+        @raise ConfigurationError: there is nothing of that name to be quiet about
         """
-        for name in quiet:
-            if name not in CLASSES:
-                raise ConfigurationError(f"log-quiet: {name!r} is nothing to be quiet about{nearest(name, CLASSES)}")
-        self._quiet = [CLASSES[name] for name in quiet]
+        self._quiet = _silenced(log.quiet)
+        self._json = log.format == "json"
+        self._place: Place = place or TwistedLog()
+        self._now = now
+        self._recurring = Recurring(clock, log.repeats, self._write)
+
+    def open(self) -> None:
+        """Lines will come. @raise ConfigurationError: they cannot be written"""
+        self._place.open()
+
+    def close(self) -> None:
+        """No more will come: tell what was only counted until now."""
+        self._recurring.finish()
+        self._place.close()
 
     def __call__(self, event: Event) -> None:
         """Write the line, or not."""
-        for silenced in self._quiet:
-            if silenced(event):
-                return
-        line = _line(event)
-        if line:
-            _log.emit(LogLevel.warn if isinstance(event, ReloadFailed) else LogLevel.info, "{line}", line=line)
+        if isinstance(event, Reloaded | ReloadFailed):
+            self._place.reopen()
+        if word_of(event) is None or any(silenced(event) for silenced in self._quiet):
+            return
+        if self._recurring.admits(event):
+            self._write(event)
+
+    def _write(self, event: Event | Recurred) -> None:
+        line = line_of(event, self._now(), self._json)
+        self._place.write(line)
+        if isinstance(event, _OF_SERVICE) and not isinstance(self._place, TwistedLog):
+            reloads(event)
+
+
+def reloads(event: Event) -> None:
+    """An observer of what happens to the service alone, which writes to twistd's log."""
+    if isinstance(event, _OF_SERVICE):
+        TwistedLog().write(line_of(event, 0.0))
+
+
+def line_of(event: Event | Recurred, now: float, json: bool = False) -> Line:
+    """The line of an event that has one. @param now: seconds since 1970 @param json: whether it is for machines"""
+    when = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    priority = _priority(event)
+
+    def fields() -> dict[str, Any]:
+        return {"level": priority.name.lower(), **fields_of(event)}
+
+    if json:
+        text = as_json(fields(), when)
+        return Line(priority, text, text, fields)
+    text = text_of(event)
+    return Line(priority, text, f"{stamp(when)} {text}", fields)
+
+
+def _silenced(quiet: Iterable[str]) -> list[Callable[[Event], bool]]:
+    for name in quiet:
+        if name not in CLASSES:
+            raise ConfigurationError(f"log-quiet: {name!r} is nothing to be quiet about{nearest(name, CLASSES)}")
+    return [CLASSES[name] for name in quiet]
 
 
 def _only_connected(event: Event) -> bool:
     """Somebody who connects, says nothing and goes: a health check, a port scan."""
-    return isinstance(event, HandshakeFailed) and event.cause in (Cause.EOF, Cause.RESET) and event.server_name is None
+    return isinstance(event, HandshakeFailed) and event.silent and event.cause in (Cause.EOF, Cause.RESET)
 
 
 def _of_a_proxy(event: Event) -> bool:
@@ -67,82 +139,21 @@ def _of_a_proxy(event: Event) -> bool:
     return header is not None and header.local
 
 
-@singledispatch
-def _line(event: Event) -> str:
-    return ""
+def _priority(event: Event | Recurred) -> Priority:
+    """How much it matters: what strangers do is worth a look at most, what is our own fault is an error."""
+    cause = getattr(event, "cause", None)
+    if isinstance(event, HandlerFailed):
+        return Priority.ERROR
+    if isinstance(event, ReloadFailed):
+        return Priority.WARNING
+    if cause in _OURS:
+        return _OURS[cause]
+    if isinstance(event, Closed) or _only_connected_of(event):
+        return Priority.INFO
+    return Priority.NOTICE
 
 
-@_line.register
-def _(event: Refused) -> str:
-    return f"refused {_ends(event)} cause={event.cause}: {_sentence(event.detail)}".removesuffix(": ")
-
-
-@_line.register
-def _(event: HandshakeFailed) -> str:
-    return (
-        f"handshake-failed {_ends(event)} name={_name(event.server_name)} "
-        f"cause={event.cause} after {event.seconds:.3f}s: {_sentence(event.detail)}"
-    )
-
-
-@_line.register
-def _(event: BackendFailed) -> str:
-    return f"backend-failed {_ends(event)} {one_line(event.backend)}: {event.cause} ({_sentence(event.detail)})"
-
-
-@_line.register
-def _(event: Closed) -> str:
-    peer = event.peer
-    end = f"cause={event.cause} ({_sentence(event.detail)})" if event.cause else "clean"
-    return (
-        f"closed {_ends(event)} name={_name(peer.server_name)} "
-        f"{peer.version or 'plain'} {peer.cipher or '-'} {peer.group or '-'} alpn={_name(peer.alpn)} "
-        f"resumed={_RESUMED[peer.resumed]} client={_client(peer)} "
-        f"in={event.bytes_in} out={event.bytes_out} {event.seconds:.3f}s {end}"
-    )
-
-
-@_line.register
-def _(event: Reloaded) -> str:
-    news = _several(event.changes) or ("all is well again" if event.mended else "nothing has changed")
-    return f"reloaded: {news}"
-
-
-@_line.register
-def _(event: ReloadFailed) -> str:
-    return f"reload-failed, the old stays: {_several(event.lines)}"
-
-
-def _several(parts: Sequence[str]) -> str:
-    """Of many the first few: a line stays one that can be read."""
-    more = len(parts) - _MOST
-    return "; ".join(map(one_line, parts[:_MOST])) + (f"; and {more} more" if more > 0 else "")
-
-
-def _ends(event: ConnectionEvent) -> str:
-    """Where from and where to. A client on a UNIX socket chooses its path."""
-    via = "" if event.via is None else f" via={visible(event.via, 200)}"
-    return f"{visible(event.address, 200)} at {visible(event.listener, 200)}{via}"
-
-
-def _sentence(detail: str) -> str:
-    """A few words, which may quote a stranger's. Those that are escaped already stay as they are."""
-    parts = detail[:_SENTENCE].split("\\")
-    return "\\".join(visible(part, _SENTENCE).replace("\\x20", " ") for part in parts)
-
-
-def _name(name: str | None) -> str:
-    return visible(name) if name else "-"
-
-
-_RESUMED = {None: "-", True: "yes", False: "no"}
-
-
-def _client(peer: Peer) -> str:
-    """
-    Whom its verified certificate names, as one word: `cn=build,dns=a.example,serial=0A`. What is between two commas is
-    a kind and a name; a comma in a name is escaped, and so is all that a name could end the word with.
-    """
-    if peer.identity is None:
-        return "-"
-    return ",".join(each.replace(",", "\\x2c") for each in peer.identity.shown().split(" "))
+def _only_connected_of(event: Event | Recurred) -> bool:
+    if isinstance(event, Recurred):
+        return event.silent and event.cause in (Cause.EOF, Cause.RESET)
+    return _only_connected(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -151,6 +152,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def one_line(text: str) -> str:
     """Text with words of the user's in it, as it may stand on a terminal: what does not print is escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
@@ -169,6 +172,10 @@ def quoted(written: str) -> str:
     return repr(shortened(written))
 
 
+#: Printable ASCII without space, quotation mark and backslash.
+_VISIBLE = re.compile(r"[!#-\[\]-~]*")
+
+
 def visible(text: str | bytes, limit: int = 100) -> str:
     """
     Peer-sent text as it may stand in a log line: one line, printable ASCII, nothing that quotes could end.
@@ -178,6 +185,8 @@ def visible(text: str | bytes, limit: int = 100) -> str:
     """
     if isinstance(text, bytes):
         text = text.decode("latin-1")
+    if len(text) <= limit and _VISIBLE.fullmatch(text):  # as most is
+        return text
     cut = text[:limit] + ("..." if len(text) > limit else "")
     return "".join(c if c.isascii() and c.isprintable() and c not in ' "\\' else _escaped(c) for c in cut)
 

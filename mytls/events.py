@@ -13,6 +13,7 @@ import attrs
 from twisted.logger import Logger
 
 from mytls.errors import Cause
+from mytls.offers import Offer
 from mytls.peer import Peer
 
 _log = Logger()
@@ -51,10 +52,17 @@ class Accepted(ConnectionEvent):
 
 @attrs.frozen(kw_only=True)
 class Refused(ConnectionEvent):
-    """A connection was turned away before any TLS work."""
+    """
+    A connection was turned away before any TLS work.
+
+    @ivar hint: what an operator may look at; empty where the rest says all
+    @ivar full: whether anybody would have been: there is no room
+    """
 
     cause: Cause
     detail: str = ""
+    hint: str = ""
+    full: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -76,12 +84,20 @@ class HandshakeFailed(ConnectionEvent):
 
     @ivar server_name: the name the client asked for, as far as it came; text of a stranger
     @ivar seconds: from accept to now
+    @ivar silent: whether the client has said nothing: somebody has looked whether the port is open
+    @ivar ended_by: who has ended it: `client` or `server`
+    @ivar offer: what the client has offered, as far as it came
+    @ivar hint: what an operator may look at; empty where the rest says all
     """
 
     cause: Cause
     detail: str
     server_name: str | None
     seconds: float
+    silent: bool = False
+    ended_by: str = "server"
+    offer: Offer = attrs.field(factory=Offer)
+    hint: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +20,7 @@ from mytls.events import (
     Accepted,
     BackendFailed,
     Closed,
+    Draining,
     Established,
     Event,
     HandlerFailed,
@@ -28,8 +30,10 @@ from mytls.events import (
     ReloadFailed,
 )
 from mytls.guards.access import Access
+from mytls.offers import Offer
 from mytls.peer import Identity, Peer
 from mytls.proxyheader import ProxyHeader
+from mytls.settings import Log
 from tests.lines import log_lines
 
 WHERE: dict[str, Any] = {"connection": 7, "listener": "127.0.0.1:8443", "address": "192.0.2.1:50000"}
@@ -65,6 +69,11 @@ def closed(who: Peer, **facts: Any) -> Closed:
     return Closed(**WHERE, peer=who, **(told | facts))
 
 
+def raised() -> HandlerFailed:
+    """A handler that has raised."""
+    return HandlerFailed(**WHERE, peer=peer(), detail="ValueError")
+
+
 def failed(**facts: Any) -> HandshakeFailed:
     """A handshake that was none."""
     told = {"cause": Cause.NOT_TLS, "detail": "the first byte is 0x47", "server_name": None, "seconds": 0.01}
@@ -77,7 +86,7 @@ class AccessLogTests(SynchronousTestCase):
     def lines(self, event: Event) -> list[str]:
         """What is logged of an event, as a log file has it."""
         seen = log_lines(self)
-        AccessLog()(event)
+        AccessLog(Log(), Clock())(event)
         return seen
 
     def line(self, event: Event) -> str:
@@ -92,7 +101,7 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(
             self.line(closed(peer(alpn="h2"))),
             "closed 192.0.2.1:50000 at 127.0.0.1:8443 name=www.example.com TLSv1.3 TLS_AES_128_GCM_SHA256 x25519 "
-            "alpn=h2 resumed=- client=- in=10 out=20 1.234s clean",
+            "alpn=h2 resumed=- client=- host=- handler=- in=10 out=20 1.234s clean",
         )
 
     def test_via(self) -> None:
@@ -129,7 +138,7 @@ class AccessLogTests(SynchronousTestCase):
     def test_closed_without_tls(self) -> None:
         """What is not known is not left out: the fields stay where they are."""
         self.assertIn(
-            " name=- plain - - alpn=- resumed=- client=- in=",
+            " name=- plain - - alpn=- resumed=- client=- host=- handler=- in=",
             self.line(closed(peer(server_name=None, version=None, cipher=None, group=None))),
         )
 
@@ -137,9 +146,26 @@ class AccessLogTests(SynchronousTestCase):
         """A failed handshake tells address, name, cause, time and words."""
         self.assertEqual(
             self.line(failed(server_name="a.example")),
-            "handshake-failed 192.0.2.1:50000 at 127.0.0.1:8443 name=a.example cause=not-tls after 0.010s: "
-            "the first byte is 0x47",
+            "handshake-failed 192.0.2.1:50000 at 127.0.0.1:8443 name=a.example cause=not-tls after 0.010s "
+            "by=server host=- handler=- versions=- groups=- alpn=-: the first byte is 0x47",
         )
+
+    def test_hint(self) -> None:
+        """A failed handshake tells who has ended it, whom it was for, what the client has offered, and a hint."""
+        offer = Offer(("TLSv1.3", "TLSv1.2"), ("x25519",), ("h2", "a,b"))
+        event = failed(ended_by="client", offer=offer, hint="look there", detail="unknown ca")
+        self.assertTrue(
+            self.line(attrs.evolve(event, host="a.example", handler="exec:/bin/cat -")).endswith(
+                r" by=client host=a.example handler=exec:/bin/cat\x20- versions=TLSv1.3,TLSv1.2 groups=x25519 "
+                r"alpn=h2,a\x2cb: unknown ca; hint: look there"
+            )
+        )
+        self.assertIn(" host=* ", self.line(attrs.evolve(event, host="any name")))
+
+    def test_many_offers(self) -> None:
+        """Of many groups the line has the first six."""
+        line = self.line(failed(offer=Offer(groups=tuple(f"g{number}" for number in range(12)))))
+        self.assertIn(" groups=g0,g1,g2,g3,g4,g5,... ", line)
 
     def test_backend_failed(self) -> None:
         """A backend that was not to be had is told with its endpoint string, whatever stands in that."""
@@ -182,15 +208,35 @@ class AccessLogTests(SynchronousTestCase):
         """What quotes a stranger, and is escaped already, is not escaped again."""
         self.assertIn(r": CN=Test\x20CA \x0a", self.line(failed(detail="CN=" + visible("Test CA") + r" \x0a")))
 
+    def test_handler_failed(self) -> None:
+        """A handler that has raised has a line, beside its traceback."""
+        self.assertEqual(
+            self.line(attrs.evolve(raised(), host="a.example", handler="call:app:f")),
+            "handler-failed 192.0.2.1:50000 at 127.0.0.1:8443 name=www.example.com host=a.example handler=call:app:f: "
+            "ValueError",
+        )
+
+    def test_draining(self) -> None:
+        """A stop tells how many are still there, and how long they may stay."""
+        self.assertEqual(
+            self.line(Draining(connections=12, seconds=30.0)), "draining: 12 connections may go on for up to 30s"
+        )
+        self.assertEqual(
+            self.line(Draining(connections=1, seconds=0.0)), "draining: 1 connection may go on for as long as they take"
+        )
+
     def test_level(self) -> None:
-        """A reload that has failed is a warning; all else is information."""
+        """What strangers do is information; a backend or reload that fails is a warning; our own fault an error."""
         events: list[Any] = []
         append: Any = events.append
         globalLogPublisher.addObserver(append)
         self.addCleanup(globalLogPublisher.removeObserver, append)
-        for event in (ReloadFailed(lines=("x",)), Reloaded(changes=()), failed()):
-            AccessLog()(event)
-        self.assertEqual([each["log_level"].name for each in events], ["warn", "info", "info"])
+        backend = BackendFailed(**WHERE, backend="tcp:a:1", cause=Cause.BACKEND_REFUSED, detail="refused")
+        ours = closed(peer(), cause=Cause.HANDLER, detail="it raised")
+        for event in (ReloadFailed(lines=("x",)), Reloaded(changes=()), failed(), backend, raised(), ours):
+            AccessLog(Log(), Clock())(event)
+        levels = [each["log_level"].name for each in events]
+        self.assertEqual(levels, ["warn", "info", "info", "warn", "error", "error"])
 
     def test_many_changes(self) -> None:
         """Of thousands of changes the line has the first twenty, and how many more there are."""
@@ -199,11 +245,10 @@ class AccessLogTests(SynchronousTestCase):
         self.assertTrue(line.endswith("; 19.example is new; and 980 more"), line)
 
     def test_no_line(self) -> None:
-        """What goes well, and what has its traceback, has no line of its own."""
+        """What goes well has no line before its end."""
         for event in (
             Accepted(**WHERE),
             Established(**WHERE, peer=peer(), seconds=0.1),
-            HandlerFailed(**WHERE, peer=peer(), detail="ValueError"),
         ):
             self.assertEqual(self.lines(event), [])
 
@@ -212,7 +257,8 @@ class AccessLogTests(SynchronousTestCase):
         word = r"a\x20b\x22c\x5cd\x0d\x0ae\x1b[31m{log_source}%s\u{2028}cause=clean"
         self.assertEqual(self.line(failed(server_name=NASTY)).split()[4:6], [f"name={word}", "cause=not-tls"])
         self.assertEqual(self.line(closed(peer(server_name=NASTY))).split()[4:6], [f"name={word}", "TLSv1.3"])
-        self.assertIn(f"alpn={word} resumed=- client=- in=10", self.line(closed(peer(alpn=NASTY))))
+        self.assertIn(f"alpn={word} resumed=- client=- host=- ", self.line(closed(peer(alpn=NASTY))))
+        self.assertIn(f" alpn={word[:-1]}...: ", self.line(failed(offer=Offer(alpn=(NASTY,)))))
 
     def test_nasty_certificates(self) -> None:
         """Names of commas, spaces, newlines and escapes are parts of one word, which can be taken apart again."""
@@ -268,12 +314,12 @@ class QuietTests(SynchronousTestCase):
     def lines(self, quiet: list[str], event: Event) -> int:
         """How many lines there are of an event."""
         seen = log_lines(self)
-        AccessLog(quiet)(event)
+        AccessLog(Log(quiet=tuple(quiet)), Clock())(event)
         return len(seen)
 
     def test_classes(self) -> None:
         """Each class silences its own events and no others."""
-        check = failed(cause=Cause.EOF)
+        check = failed(cause=Cause.EOF, silent=True)
         refused = Refused(**WHERE, cause=Cause.LIMIT)
         backend = BackendFailed(**WHERE, backend="tcp:a:1", cause=Cause.BACKEND_REFUSED, detail="refused")
         events = {
@@ -286,8 +332,8 @@ class QuietTests(SynchronousTestCase):
             for name, event in events.items():
                 self.assertEqual(self.lines([quiet], event), int(name != quiet), (quiet, name))
         self.assertEqual(self.lines(["health-checks"], check), 0)
-        self.assertEqual(self.lines(["health-checks"], failed(cause=Cause.EOF, server_name="asked")), 1)
-        self.assertEqual(self.lines(["health-checks"], failed()), 1)
+        self.assertEqual(self.lines(["health-checks"], failed(cause=Cause.EOF)), 1)
+        self.assertEqual(self.lines(["health-checks"], failed(cause=Cause.HANDSHAKE_TIMEOUT, silent=True)), 1)
         of_proxy = peer(proxy_header=ProxyHeader(local=True))
         self.assertEqual(self.lines(["health-checks"], closed(of_proxy)), 0)
         self.assertEqual(self.lines(["health-checks"], closed(peer(proxy_header=ProxyHeader()))), 1)
@@ -296,5 +342,5 @@ class QuietTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """What is no class is an error that names the nearest one."""
         with self.assertRaises(ConfigurationError) as caught:
-            AccessLog(["conections"])
+            AccessLog(Log(quiet=("conections",)), Clock())
         self.assertIn("did you mean 'connections'?", str(caught.exception))

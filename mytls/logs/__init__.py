@@ -1,0 +1,1 @@
+"""What has happened, written down: how it looks, and where it goes."""
