@@ -7,7 +7,8 @@ Text in them may be a stranger's, as it came: whoever shows it has to escape it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -17,6 +18,12 @@ Values = Mapping[str, Any]
 
 class Overview(Protocol):
     """A service, as its operators see it."""
+
+    def start(self) -> None:
+        """Somebody looks on from now on."""
+
+    def stop(self) -> None:
+        """Nobody does any more."""
 
     def status(self) -> Deferred[Values]:
         """
@@ -63,5 +70,49 @@ class Overview(Protocol):
 
 
 def troubles(status: Values) -> list[str]:
-    """Why a service should be sent no clients now, a line for each reason; empty where it is ready."""
-    raise NotImplementedError
+    """
+    Why a service should be sent no clients now, a line for each reason; empty where it is ready.
+
+    @param status: as L{Overview.status} tells it
+    """
+    return [
+        *(_draining(status["drain"]) if status["draining"] else _deaf(status["listeners"])),
+        *_expired(status["certificates"]),
+        *_without_backends(status["backends"]),
+        *_without_workers(status["workers"]),
+    ]
+
+
+def _draining(drain: Values | None) -> Iterator[str]:
+    if drain is None:
+        yield "draining"
+    else:
+        yield f"draining: {drain['left']} {'connection' if drain['left'] == 1 else 'connections'} left"
+
+
+def _deaf(listeners: Iterable[Values]) -> Iterator[str]:
+    for each in listeners:
+        if not each["listening"]:
+            yield f"nobody listens at {each['address'] or each['endpoint']}"
+
+
+def _expired(certificates: Iterable[Values]) -> Iterator[str]:
+    for each in certificates:
+        if each["expired"]:
+            ended = datetime.fromtimestamp(each["not_after"], UTC)
+            yield f"the certificate of {each['host']} at {each['listener']} has expired on {ended:%Y-%m-%d}"
+
+
+def _without_backends(backends: Iterable[Values]) -> Iterator[str]:
+    """Handlers that have several backends, or one, and none of them is well."""
+    states: dict[str, set[str]] = {}
+    for each in backends:
+        states.setdefault(each["handler"], set()).add(each["state"])
+    for handler, found in states.items():
+        if "up" not in found:
+            yield f"no backend of {handler} is up"
+
+
+def _without_workers(workers: Sequence[Values]) -> Iterator[str]:
+    if workers and not any(each["up"] for each in workers):
+        yield "no worker is up"

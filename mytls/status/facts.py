@@ -1,0 +1,136 @@
+"""What a process serves and whom, as JSON can carry it: one value of an overview for each listener, host, ..."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+
+from mytls.connection import ServerConnection
+from mytls.hosts import Host
+from mytls.peer import serial_text
+from mytls.running import TLSService
+from mytls.settings import HostSettings
+from mytls.status.counts import Counts, OfListener
+from mytls.tls.certificates import KeyPair
+
+Values = Mapping[str, Any]
+#: A time of the reactor's clock as one since 1970.
+Wall = Callable[[float], float]
+
+_DAY = 24 * 3600
+
+
+def listeners(service: TLSService, counts: Counts) -> Iterator[Values]:
+    """Where it listens."""
+    for listener in service.listeners:
+        counted = counts.at(listener.address) if listener.address is not None else OfListener()
+        yield {
+            "address": listener.address,
+            "endpoint": listener.written,
+            "handler": listener.serves,
+            "listening": listener.port is not None,
+            "open": len(listener.connections),
+            "accepted": counted.accepted,
+            "refused": counted.refused.total(),
+            "failed": counted.failed.total(),
+        }
+
+
+def hosts(service: TLSService) -> Iterator[tuple[str | None, Host]]:
+    """Whom clients meet who speak TLS, with the listener's address."""
+    for listener in service.listeners:
+        if listener.hosts is not None and not listener.hosts.plain:
+            for each in listener.hosts.all:
+                yield listener.address, each
+
+
+def host(listener: str | None, each: Host) -> Values:
+    """One host."""
+    return {
+        "listener": listener,
+        "host": each.known_as(),
+        "names": list(each.names),
+        "handler": each.serves,
+        "profile": None if each.maker is None else each.settings.profile,
+        "client_auth": each.settings.client_auth,
+        "alpn": [protocol.decode("utf-8", "replace") for protocol in each.alpn],
+        "rules": list(_rules(each.settings)),
+    }
+
+
+def certificate(listener: str | None, each: Host, pair: KeyPair, now: float) -> Values:
+    """One certificate of a host. @param now: the time"""
+    found = pair.certificate
+    end = found.not_valid_after_utc.timestamp()
+    return {
+        "listener": listener,
+        "host": each.known_as(),
+        "file": pair.source,
+        "subject": found.subject.rfc4514_string(),
+        "issuer": found.issuer.rfc4514_string(),
+        "serial": serial_text(found.serial_number),
+        "key": _key(found),
+        "not_before": found.not_valid_before_utc.timestamp(),
+        "not_after": end,
+        "days_left": math.floor((end - now) / _DAY),
+        "expired": now > end,
+    }
+
+
+def backend(handler: str, standing: Any, failures: int, wall: Wall) -> Values:
+    """One backend of a handler. @param standing: a L{mytls.handlers.backends.Standing}"""
+    return {
+        "handler": handler,
+        "backend": standing.description,
+        "state": str(standing.state),
+        "open": standing.open,
+        "since": wall(standing.since),
+        "failures": failures,
+    }
+
+
+def connection(each: ServerConnection, now: float, wall: Wall) -> Values:
+    """One connection that is open. @param now: the clock's time"""
+    peer, whence = each.met, each.whence
+    come, gone = each.traffic
+    return {
+        "id": str(each.number),
+        **{name: whence[name] for name in ("listener", "host", "handler", "address", "via")},
+        "server_name": each.server_name,
+        "state": each.state,
+        "since": wall(each.since),
+        "seconds": now - each.since,
+        **{name: getattr(peer, name) for name in ("version", "cipher", "group", "alpn", "resumed")},
+        "identity": None if peer.identity is None else peer.identity.shown(),
+        "bytes_in": come,
+        "bytes_out": gone,
+    }
+
+
+def _rules(settings: HostSettings) -> Iterator[str]:
+    """Who may enter, as the user has said it."""
+    yield from (f"allow {rule}" for rule in settings.allow)
+    yield from (f"deny {rule}" for rule in settings.deny)
+    yield from (f"from {source}" for source in settings.from_)
+    if settings.policy is not None:
+        yield f"policy {settings.policy}"
+    if settings.rego is not None:
+        yield f"rego {settings.rego}"
+
+
+def _key(found: x509.Certificate) -> str:
+    """Which kind of key it is, and of what size."""
+    key = found.public_key()
+    match key:
+        case rsa.RSAPublicKey():
+            return f"RSA {key.key_size}"
+        case ec.EllipticCurvePublicKey():
+            return f"ECDSA {key.curve.name}"
+        case dsa.DSAPublicKey():
+            return f"DSA {key.key_size}"
+        case _:
+            return type(key).__name__.removeprefix("_").removesuffix("PublicKey")

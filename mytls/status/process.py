@@ -1,0 +1,168 @@
+"""
+The overview of one process.
+
+    counts = Counts(time.time)                          # one of the observers that the service is made with
+    overview = ProcessOverview(reactor, service, counts)
+    overview.start()                                    # looks how late the reactor is, until overview.stop()
+    overview.snapshot()                                 # for mytls.metrics.added and rendered
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from mytls import __version__
+from mytls.errors import Cause, TLSFailure
+from mytls.events import Reloaded
+from mytls.handlers.proxy import ProxyFactory
+from mytls.metrics import Snapshot, rendered
+from mytls.running import TLSService
+from mytls.status import facts
+from mytls.status.counts import Counts
+from mytls.status.lag import Lag
+from mytls.status.measured import handlers, present, snapshot
+from mytls.status.overview import Values
+
+
+class ProcessOverview:
+    """Implements L{mytls.status.overview.Overview} for a service of this process."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        service: TLSService,
+        counts: Counts,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param counts: one of the service's observers
+        @param now: as C{time.time}
+        """
+        self._reactor = reactor
+        self._service = service
+        self._counts = counts
+        self._now = now
+        self._started = now()
+        self._lag = Lag(reactor)
+
+    def start(self) -> None:
+        """The service starts: look how late the reactor is, from now on."""
+        self._started = self._now()
+        self._lag.start()
+        self.metrics()  # what they need is imported now: at the descriptor limit no file of it could be opened
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._lag.stop()
+
+    def status(self) -> Deferred[Values]:
+        """See L{mytls.status.overview.Overview.status}."""
+        now, service, counts = self._now(), self._service, self._counts
+        hosts = list(facts.hosts(service))
+        return succeed(
+            {
+                "version": __version__,
+                "pid": os.getpid(),
+                "started": self._started,
+                "now": now,
+                "uptime": now - self._started,
+                "draining": service.draining,
+                "drain": self._drained(),
+                "workers": [],
+                "listeners": list(facts.listeners(service, counts)),
+                "hosts": [facts.host(listener, host) for listener, host in hosts],
+                "certificates": [
+                    facts.certificate(listener, host, pair, now) for listener, host in hosts for pair in host.pairs
+                ],
+                "reload": self._reloads(),
+                **self._numbers(),
+                "backends": self._backends(),
+            }
+        )
+
+    def metrics(self) -> Deferred[bytes]:
+        """See L{mytls.status.overview.Overview.metrics}."""
+        return succeed(rendered([self.snapshot()]))
+
+    def snapshot(self) -> Snapshot:
+        """Its metrics, for whoever adds up those of several processes."""
+        return snapshot(self._reactor, self._service, self._counts, self._lag, self._now())
+
+    def connections(self) -> Deferred[Sequence[Values]]:
+        """See L{mytls.status.overview.Overview.connections}."""
+        now = self._reactor.seconds()
+        found = sorted(self._service.connections, key=lambda each: each.number)
+        return succeed([facts.connection(each, now, self._wall) for each in found])
+
+    def close(self, connection: str) -> Deferred[bool]:
+        """See L{mytls.status.overview.Overview.close}."""
+        for each in self._service.connections:
+            if str(each.number) == connection and each.state != "closing":
+                each.finish(TLSFailure(Cause.DRAIN, "closed by an operator"))
+                return succeed(True)
+        return succeed(False)
+
+    def reload(self) -> Deferred[bool]:
+        """See L{mytls.status.overview.Overview.reload}."""
+        return self._service.reload()
+
+    def drain(self) -> None:
+        """See L{mytls.status.overview.Overview.drain}."""
+        self._service.drain()
+
+    def _drained(self) -> Values | None:
+        service = self._service
+        if not service.draining:
+            return None
+        return {"left": service.left, "until": None if service.until is None else self._wall(service.until)}
+
+    def _reloads(self) -> Values:
+        reloads, last = self._service.reloads, self._counts.last_reload
+        told: Values | None = None
+        if last is not None:
+            at, event = last
+            lines = event.changes if isinstance(event, Reloaded) else event.lines
+            told = {"at": at, "served": isinstance(event, Reloaded), "lines": list(lines)}
+        return {"attempts": sum(reloads.values()), "failures": reloads.get("failed", 0), "last": told}
+
+    def _numbers(self) -> Values:
+        """How many of what there were, and are."""
+        there = present(self._service.connections).values()
+        counts, counted = self._counts, self._counts.listeners.values()
+        refusals, failures, ends = counts.sum("refused"), counts.sum("failed"), counts.sum("closed")
+        return {
+            "connections": {
+                "open": sum(each.open for each in there),
+                "handshaking": sum(each.handshaking for each in there),
+                "accepted": sum(each.accepted for each in counted),
+                "refused": refusals.total(),
+                "established": sum(each.established for each in counted),
+                "failed": failures.total(),
+                "closed": ends.total(),
+            },
+            "refusals": dict(refusals),
+            "failures": dict(failures),
+            "ends": dict(ends),
+            "bytes": {
+                "in": sum(each.bytes_in for each in counted) + sum(each.bytes_in for each in there),
+                "out": sum(each.bytes_out for each in counted) + sum(each.bytes_out for each in there),
+            },
+        }
+
+    def _backends(self) -> list[Values]:
+        failures = self._counts.backends
+        return [
+            facts.backend(text, standing, failures[text, standing.description], self._wall)
+            for text, handler in handlers(self._service)
+            if isinstance(handler, ProxyFactory)
+            for standing in handler.health()
+        ]
+
+    def _wall(self, clock: float) -> float:
+        """A time of the reactor's clock as one since 1970."""
+        return float(self._now() - (self._reactor.seconds() - clock))
