@@ -1,0 +1,108 @@
+"""Where the status service listens, and that strangers do not reach it there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+from mytls.endpoint import ReloadingEndpoint, place_endpoint, plain_endpoint
+from mytls.errors import ConfigurationError
+from mytls.handlers.places import stays_here
+from mytls.settings import ListenerSettings, Settings
+from mytls.status.crowd import CrowdedEndpoint, most_of_process
+from mytls.strings import is_tls, listener_values, prefix_of, split_endpoint
+
+#: Who may open a UNIX socket where nothing is said of it: the user of the service.
+_MODE = "600"
+#: How many the system keeps waiting, likewise: in a flood who asks must not be dropped before he is seen.
+_BACKLOG = "512"
+#: The prefixes that know that word; it may stand without its name behind three others.
+_WAITED_AT = ("tcp", "tcp6", "unix", "ssl", "mytls")
+
+
+@attrs.frozen
+class StatusPlace:
+    """
+    Where the status service listens.
+
+    @ivar written: its endpoint string, with how the user wrote it
+    @ivar endpoint: what listens there
+    @ivar below: what bounds the connections that it has
+    @ivar scheme: C{http} or C{https}
+    """
+
+    written: str
+    endpoint: IStreamServerEndpoint
+    below: CrowdedEndpoint
+    scheme: str
+
+
+def status_place(reactor: Any, settings: Settings) -> StatusPlace:
+    """
+    The place that the settings name; they do name one. What an operator should know of its certificate is warned of.
+
+    @raise ConfigurationError: it is none, its files cannot be served, or strangers reach it; one line
+    """
+    assert settings.status is not None
+    wrote = settings.wrote.get("status", "status")
+    written = f"{wrote}{' ' if wrote.startswith('--') else '='}{settings.status}"
+    try:
+        return _made(reactor, settings, prepared(settings.status), written)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{written}: {'; '.join(error.lines)}") from None
+
+
+def prepared(description: str) -> str:
+    """An endpoint string with what is usual here, where it does not say otherwise."""
+    arguments, words = split_endpoint(description)
+    prefix = arguments[0].lower() if arguments else ""
+    if "over" in words:
+        words["over"] = prepared(words["over"])
+    elif prefix in _WAITED_AT and len(arguments) < 4:
+        words.setdefault("backlog", _BACKLOG)
+    if prefix == "unix" and len(arguments) < 3:
+        words.setdefault("mode", _MODE)
+    named = (f"{name}={quoteStringArgument(value)}" for name, value in words.items())
+    return ":".join((*map(quoteStringArgument, arguments), *named))
+
+
+def _made(reactor: Any, settings: Settings, description: str, written: str) -> StatusPlace:
+    if prefix_of(description) == "stdio":
+        raise ConfigurationError("expected a place to listen at, such as tcp:9443:interface=127.0.0.1")
+    secured = _listener(description, settings.folder) if is_tls(description) else None
+    _keep_strangers_out(settings, description, secured)
+    listens = plain_endpoint(reactor, description) if secured is None else place_endpoint(reactor, secured)
+    below = CrowdedEndpoint(reactor, listens, most_of_process())
+    if secured is None:
+        return StatusPlace(written, below, below, "http")
+    return StatusPlace(written, ReloadingEndpoint(reactor, secured, over=below), below, "https")
+
+
+def _listener(description: str, folder: str) -> ListenerSettings:
+    """@raise ConfigurationError: it says what has no meaning for HTTP of our own"""
+    values, wrote = listener_values(description, {}, {}, alone=True, folder=folder)
+    settings = ListenerSettings.of(description, values, wrote)
+    if settings.base.handler is not None:
+        raise ConfigurationError(f"handler={settings.base.handler}: of no use here; what answers is the status service")
+    if settings.base.starttls is not None:
+        raise ConfigurationError(f"starttls={settings.base.starttls}: of no use here; HTTP has none")
+    if settings.base.alpn and "http/1.1" not in settings.base.alpn:
+        raise ConfigurationError("alpn: expected http/1.1 among them, which is what the status service speaks")
+    return settings
+
+
+def _keep_strangers_out(settings: Settings, description: str, secured: ListenerSettings | None) -> None:
+    if settings.unsafe_status or stays_here(description):
+        return
+    if secured is not None and all(host.client_auth == "required" for host in secured.served):
+        return
+    wrote = settings.wrote.get("status", "status")
+    in_file = "unsafe-status = true" if ":" in wrote else "unsafe_status=True"
+    option = "--unsafe-status" if wrote.startswith("--") else in_file
+    raise ConfigurationError(
+        "strangers may reach it there; expected interface=127.0.0.1, a UNIX socket, or mytls: with clientCA= and the "
+        f"client certificates required; {option} lets it"
+    )
