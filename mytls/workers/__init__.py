@@ -1,0 +1,1 @@
+"""Several processes that serve as one: a parent that has the sockets, and its workers."""

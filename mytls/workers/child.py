@@ -1,0 +1,177 @@
+"""A worker, as its parent sees it: a process, its log, and the way to speak to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mytls.workers.channel import Channel, Values, opened
+from mytls.workers.lines import Receiver
+from mytls.workers.seat import Passed, without_seat
+
+_log = Logger()
+
+#: What a worker tells by itself, and can be asked for.
+_REPORTED = ("status", "metrics")
+
+
+@attrs.frozen
+class Ended:
+    """
+    How a process has ended.
+
+    @ivar status: its exit status; None where a signal has ended it
+    @ivar signal: that signal
+    """
+
+    status: int | None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"ended with exit status {self.status}"
+        try:
+            return f"was ended by signal {self.signal} ({signal.Signals(self.signal).name})"
+        except ValueError:
+            return f"was ended by signal {self.signal}"
+
+
+@attrs.frozen
+class Launch:
+    """
+    How workers are started.
+
+    @ivar words: what stood behind the command `mytls`, as it was typed
+    @ivar folder: where it was typed
+    @ivar reactor: the reactor that was asked for, or None
+    @ivar environ: the parent's environment
+    @ivar of_systemd: the names of the sockets that systemd has passed to the parent
+    """
+
+    words: tuple[str, ...]
+    folder: str
+    reactor: str | None = None
+    environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    of_systemd: tuple[str, ...] = ()
+
+    def command(self) -> list[str]:
+        """The program and its arguments. It runs where its parent does, as soon as it has read them."""
+        reactor = [] if self.reactor is None else [f"--reactor={self.reactor}"]
+        return [
+            sys.executable,
+            "-P",
+            "-m",
+            "mytls.workers.worker",
+            *reactor,
+            f"--rundir={os.getcwd()}",
+            "mytls",
+            *self.words,
+        ]
+
+
+class Child(ProcessProtocol):
+    """
+    One worker.
+
+    @ivar number: which it is; one that is started in place of another has its number
+    @ivar name: what it is called where there are several of that number
+    @ivar since: when it was started, as C{time.time}; C{clocked}: by the clock
+    @ivar pid: its process
+    @ivar serving: whether it has said that it serves
+    @ivar ready: fires with whether it serves; not, if it ends before
+    @ivar ended: fires with how it has ended
+    @ivar told: the last of what it has told, by the word
+    """
+
+    def __init__(self, number: int, generation: int = 1) -> None:
+        self.number = number
+        self.name = str(number) if generation == 1 else f"{number}.{generation}"
+        self.since = time.time()
+        self.clocked = 0.0
+        self.pid = 0
+        self.serving = False
+        self.ready: Deferred[bool] = Deferred()
+        self.ended: Deferred[Ended] = Deferred()
+        self.told: dict[str, Any] = {}
+        self._channel = Channel({"ready": self._is_ready, "report": self._reports}, lambda: None)
+        self._lines = Receiver(f"worker {number}")
+
+    def start(self, reactor: Any, launch: Launch, workers: int, sockets: Mapping[str, int]) -> None:
+        """
+        Start its process.
+
+        @param reactor: provides C{IReactorProcess} and C{IReactorSocket}
+        @param workers: how many there are
+        @param sockets: the listening sockets, by their names
+        """
+        self.clocked = reactor.seconds()
+        mine, its = socket.socketpair()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        try:
+            passed = Passed.to(self.number, workers, its.fileno(), sockets, launch.of_systemd, nothing)
+            opened(reactor, mine.detach(), self._channel)
+            command = launch.command()
+            environ = {**without_seat(launch.environ), **passed.environ}
+            descriptors = {0: nothing, 1: "r", 2: "r", **passed.descriptors}
+            self.pid = reactor.spawnProcess(self, command[0], command, environ, launch.folder, childFDs=descriptors).pid
+        except OSError as error:
+            _log.error(
+                "worker {number}: {program}: {why}", number=self.number, program=sys.executable, why=error.strerror
+            )
+            reactor.callLater(0, self._has_ended, Ended(1))
+        finally:
+            its.close()
+            os.close(nothing)
+
+    def ask(self, word: str, said: Values | None = None, descriptors: Sequence[int] = ()) -> Deferred[Values]:
+        """See L{Channel.ask}. What it answers of what it tells by itself is kept as that is."""
+        answer = self._channel.ask(word, said, descriptors)
+        return answer.addCallback(self._keep, word) if word in _REPORTED else answer
+
+    def tell(self, word: str) -> None:
+        """See L{Channel.tell}."""
+        self._channel.tell(word)
+
+    def kill(self) -> None:
+        """End it now, whatever it does."""
+        if self.pid and not self.ended.called:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """It has written something: lines of its log."""
+        self._lines.received(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        """It is gone, and all that it has written is here."""
+        self._lines.ended()
+        why: Any = reason.value  # ProcessDone, or ProcessTerminated
+        self._has_ended(Ended(why.exitCode, why.signal))
+
+    def _has_ended(self, how: Ended) -> None:
+        self.serving = False
+        if not self.ready.called:
+            self.ready.callback(False)
+        self.ended.callback(how)
+
+    def _is_ready(self, said: Values, descriptors: Sequence[int]) -> None:
+        self.serving = True
+        if not self.ready.called:
+            self.ready.callback(True)
+
+    def _reports(self, said: Values, descriptors: Sequence[int]) -> None:
+        self.told.update(said)
+
+    def _keep(self, said: Values, word: str) -> Values:
+        self.told[word] = said
+        return said

@@ -1,0 +1,276 @@
+"""
+What a process is: one that serves alone, the parent of workers, or a worker.
+
+Each is told the same and loads the same; here is what they do differently with it. A parent and its workers share a
+service: the parent's binds every socket and accepts nobody, and those of the workers accept there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import FrameType
+from typing import Any, Protocol
+
+import attrs
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mytls.errors import ConfigurationError
+from mytls.events import Draining, Event, Observer, Reloaded, ReloadFailed
+from mytls.reload import NotNow
+from mytls.running import Plan, TLSService
+from mytls.settings import Limits, ListenerSettings, Settings
+from mytls.status.process import ProcessOverview
+from mytls.strings import split_endpoint
+from mytls.workers.attendant import Attendant, Failures, Untold
+from mytls.workers.child import Child, Launch
+from mytls.workers.crew import Crew
+from mytls.workers.overview import CrewOverview
+from mytls.workers.seat import Seat
+from mytls.workers.sharing import Binding, Inheriting
+from mytls.workers.tallies import Tally
+
+_log = Logger()
+
+Apply = Callable[[Plan], "Deferred[Sequence[str]]"]
+
+
+class Role(Protocol):
+    """What a process is."""
+
+    def settings(self, settings: Settings) -> Settings:
+        """What of the settings holds for this process. @raise ConfigurationError: they cannot"""
+
+    def reactor(self, reactor: Any) -> Any:
+        """What the service listens with. It is asked for before all that follows."""
+
+    def log(self, access: Observer) -> Observer:
+        """What of the log is for this process to write."""
+
+    def observers(self) -> Sequence[Observer]:
+        """Who is told of events, besides."""
+
+    def applies(self, apply: Apply) -> Apply:
+        """How a plan comes to be served. @param apply: how the service does it"""
+
+    def overview(self, own: ProcessOverview) -> Any:
+        """What is told of it; None where it is another that tells. @param own: what is to be told of this process"""
+
+    def runs(self, service: TLSService) -> IService:
+        """What twistd runs."""
+
+
+class Alone:
+    """One process that does it all."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Alone:
+        """Whatever is said."""
+        return cls()
+
+    def settings(self, settings: Settings) -> Settings:
+        """All."""
+        return settings
+
+    def reactor(self, reactor: Any) -> Any:
+        """The same."""
+        return reactor
+
+    def log(self, access: Observer) -> Observer:
+        """All."""
+        return access
+
+    def observers(self) -> Sequence[Observer]:
+        """Nobody."""
+        return ()
+
+    def applies(self, apply: Apply) -> Apply:
+        """As the service does it."""
+        return apply
+
+    def overview(self, own: ProcessOverview) -> Any:
+        """The same."""
+        return own
+
+    def runs(self, service: TLSService) -> IService:
+        """The service."""
+        return service
+
+
+class Worker:
+    """A worker."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._failures = Failures()
+        self._tells: ProcessOverview | Untold = Untold()
+
+    def settings(self, settings: Settings) -> Settings:
+        """Its share of the limits. Files are looked at by the parent, which also has the status service."""
+        limits = divided(settings.limits, self._seat.workers)
+        listeners = tuple(_divided(each, self._seat.workers) for each in settings.listeners)
+        return attrs.evolve(settings, limits=limits, listeners=listeners, reload_interval=0, workers=1)
+
+    def reactor(self, reactor: Any) -> Any:
+        """One that takes the parent's sockets."""
+        self._reactor = reactor
+        self._inheriting = Inheriting(reactor, self._seat.sockets)
+        return self._inheriting
+
+    def log(self, access: Observer) -> Observer:
+        """What has happened to its connections; the parent says what happens to all."""
+        return partial(_of_connections, access)
+
+    def observers(self) -> Sequence[Observer]:
+        """Who hears why a reload has failed."""
+        return (self._failures,)
+
+    def applies(self, apply: Apply) -> Apply:
+        """As the service does it."""
+        return apply
+
+    def overview(self, own: ProcessOverview) -> Any:
+        """Nothing here: the parent is told it."""
+        self._tells = own
+        return None
+
+    def runs(self, service: TLSService) -> IService:
+        """The service, with somebody who does what the parent says."""
+        return Attendant(self._reactor, self._seat, service, self._tells, self._inheriting, self._failures)
+
+
+class Parent:
+    """The parent of workers."""
+
+    def __init__(self, workers: int, launch: Launch) -> None:
+        """@param workers: how many"""
+        self._workers = workers
+        self._launch = launch
+        self._tally = Tally()
+
+    def settings(self, settings: Settings) -> Settings:
+        """All. @raise ConfigurationError: there is a place that processes cannot share"""
+        for listener in settings.listeners:
+            if any(word in ("stdio", "over=stdio") for word in _kinds(listener.endpoint)):
+                raise ConfigurationError(f"{listener.as_written()}: workers cannot share stdio:; say workers 1")
+        return settings
+
+    def reactor(self, reactor: Any) -> Any:
+        """One that binds, and accepts nobody."""
+        self._reactor = reactor
+        self._binding = Binding(reactor)
+        self._crew = Crew(reactor, self._workers, self._start, self._tally, self._hopeless)
+        return self._binding
+
+    def log(self, access: Observer) -> Observer:
+        """All: it has no connections."""
+        return access
+
+    def observers(self) -> Sequence[Observer]:
+        """Nobody."""
+        return ()
+
+    def applies(self, apply: Apply) -> Apply:
+        """First here, with what is bound anew; then by each worker."""
+
+        @inlineCallbacks
+        def applied(plan: Plan) -> Any:
+            found = yield apply(plan)
+            troubles = yield self._crew.reload(lambda: self._binding.descriptors)
+            if troubles:
+                raise NotNow("; ".join(troubles))
+            return found
+
+        return applied
+
+    def overview(self, own: ProcessOverview) -> Any:
+        """Of all, together."""
+        return CrewOverview(own, self._crew, self._tally)
+
+    def runs(self, service: TLSService) -> IService:
+        """The service, which drains with its workers."""
+        service.others = (self._crew,)
+        self._service = service
+        return _Parental(self._reactor, service, self._crew)
+
+    def _start(self, number: int, generation: int) -> Child:
+        child = Child(number, generation)
+        child.start(self._reactor, self._launch, self._workers, self._binding.descriptors)
+        return child
+
+    def _hopeless(self, line: str) -> None:
+        _log.critical("mytls: {line}", line=line)
+        if self._service.exit_status is not None:
+            self._service.exit_status.value = 1
+        self._service.drain()
+
+
+@implementer(IService)
+class _Parental(Service):
+    """The parent's service, and its workers."""
+
+    def __init__(self, reactor: Any, service: TLSService, crew: Crew) -> None:
+        self._reactor = reactor
+        self._service = service
+        self._crew = crew
+
+    def privilegedStartService(self) -> None:
+        """Bind."""
+        super().privilegedStartService()
+        self._service.privilegedStartService()
+
+    def startService(self) -> None:
+        """Start the workers, as the user that twistd runs as now."""
+        super().startService()
+        self._service.startService()
+        signal.signal(signal.SIGUSR2, self._asked_to_roll)
+        self._crew.start()
+
+    def stopService(self) -> Deferred[int]:
+        """Fires when all have finished."""
+        super().stopService()
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        return self._service.stopService()
+
+    def _asked_to_roll(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._crew.roll)
+
+
+def role_of(settings: Settings, launch: Callable[[], Launch], seat: Seat | None) -> Role:
+    """
+    What this process is.
+
+    @param launch: says how workers are started
+    @param seat: what it has from its parent; None where it has none
+    """
+    if seat is not None:
+        return Worker(seat)
+    workers = settings.workers or len(os.sched_getaffinity(0))
+    return Alone() if workers == 1 else Parent(workers, launch())
+
+
+def divided(limits: Limits, workers: int) -> Limits:
+    """The share of one worker: rounded up, so that together they may be a little more."""
+    fields = (field.name for field in attrs.fields(Limits) if field.name != "at_limit")
+    return attrs.evolve(limits, **{name: math.ceil(getattr(limits, name) / workers) for name in fields})
+
+
+def _divided(listener: ListenerSettings, workers: int) -> ListenerSettings:
+    return attrs.evolve(listener, max_connections=math.ceil(listener.max_connections / workers))
+
+
+def _kinds(endpoint: str) -> list[str]:
+    words, named = split_endpoint(endpoint)
+    over = named.get("over", "")
+    return [*words[:1], *(f"over={each}" for each in split_endpoint(over)[0][:1])] if over else list(words[:1])
+
+
+def _of_connections(access: Observer, event: Event) -> None:
+    if not isinstance(event, Reloaded | ReloadFailed | Draining):
+        access(event)
