@@ -1,0 +1,1 @@
+"""What systemd is told of a service that it has started."""
