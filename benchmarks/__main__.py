@@ -8,9 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
 from . import results as stored
 from .measure import Effort, count_turns, measure
@@ -19,6 +17,9 @@ from .results import Results
 from .rows import ROWS, Row
 from .servers import Server, all_servers
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 RAW = Path(__file__).parent / "results.json"
 BUSY_MACHINE = 0.5
 QUICK = Effort(seconds=0.15, idle_seconds=0.15, warmup=0.05, rounds=1, idle_connections=100)
@@ -26,7 +27,7 @@ QUICK = Effort(seconds=0.15, idle_seconds=0.15, warmup=0.05, rounds=1, idle_conn
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    console = Console()
+    console = _console()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         results = stored.load(options.again) if options.again else _measure(options, console)
@@ -35,6 +36,14 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("benchmarks: stopped; every server was ended")
     _show(results, options, console)
+
+
+def _console() -> Console:
+    try:
+        from rich.console import Console
+    except ImportError:
+        sys.exit("benchmarks: the Python package rich is not installed; say: pip install '.[bench]'")
+    return Console()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,6 +105,8 @@ def _effort(options: argparse.Namespace) -> Effort:
 
 def _with_progress(rows: list[Row], servers: list[Server], effort: Effort, console: Console) -> Results:
     """The bar is drawn between turns only: a thread that draws would be a load of its own."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
         task = bar.add_task("", total=count_turns(rows, servers, effort), completed=-1)

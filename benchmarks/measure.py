@@ -38,7 +38,8 @@ class Effort:
 
 
 def count_turns(rows: Iterable[Row], servers: list[Server], effort: Effort) -> int:
-    return len(_runs(rows, effort)) * len(servers) * effort.rounds
+    turns = sum(run.takes(server.name) for run in _runs(rows, effort) for server in servers)
+    return turns * effort.rounds
 
 
 def measure(rows: Iterable[Row], servers: list[Server], effort: Effort, progress: Progress) -> Results:
@@ -65,7 +66,7 @@ class Bench:
 
     def rounds(self, run: Run, servers: list[Server], results: Results, progress: Progress) -> None:
         for number in range(self.effort.rounds):
-            for server in servers:
+            for server in (each for each in servers if run.takes(each.name)):
                 progress(f"{run.name}, {server.name}, round {number + 1}")
                 try:
                     results.add(run.name, server.name, self.turn(run, server))

@@ -11,7 +11,7 @@ from .certificates import Identity
 
 @dataclass(frozen=True)
 class Order:
-    """Which port, which handler, whose certificate, whose clients."""
+    """Which port, which handler, whose certificate, whose clients; `through` and `watched` are those of the run."""
 
     folder: Path
     port: int
@@ -19,6 +19,8 @@ class Order:
     handler: str
     identity: Identity
     client_ca: Path | None = None
+    through: bool = False
+    watched: bool = False
 
     def write(self, name: str, text: str, more: str = "") -> None:
         (self.folder / name).write_text(textwrap.dedent(text) + more + "\n")

@@ -70,10 +70,12 @@ def running(server: Server, run: Run, certificates: Certificates, folder: Path, 
         handler=run.handler,
         identity=certificates.servers[run.key],
         client_ca=certificates.ca if run.client_certificate else None,
+        through=run.through,
+        watched=run.watched,
     )
     with contextlib.ExitStack() as stack:
         commands = [server.command(order)]
-        if server.has_backend:
+        if server.has_backend or run.through:
             commands.insert(0, [str(folder / "plain"), str(order.backend), run.handler])
         processes = [stack.enter_context(_process(command, folder, core)) for command in commands]
         _wait_until_ready(processes, order.port, certificates, run, folder)

@@ -12,10 +12,17 @@ from dataclasses import dataclass
 
 from .results import Sample
 
+# Servers that are compared in the runs that name them, and in no others.
+ONLY_WHERE_NAMED = ("unwatched",)
+
 
 @dataclass(frozen=True)
 class Run:
-    """What the load client does, and what the server is started with."""
+    """What the load client does, and what the server is started with.
+
+    `through`: mytls ends TLS for the plain server, as the proxies do. `watched`: mytls writes its log of connections
+    and counts for its metrics. `servers`: who has a turn; all, if there are none.
+    """
 
     name: str
     mode: str
@@ -24,6 +31,13 @@ class Run:
     client_certificate: bool = False
     connections: int = 16
     size: int = 64
+    through: bool = False
+    watched: bool = False
+    servers: tuple[str, ...] = ()
+
+    def takes(self, server: str) -> bool:
+        """Whether this server has a turn."""
+        return server in self.servers if self.servers else server not in ONLY_WHERE_NAMED
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,8 @@ def _milliseconds_a_second(sample: Sample) -> float:
     return 1000 * sample.server_cpu / sample.seconds
 
 
+_PROXIES = ("mytls", "nginx", "hitch", "haproxy", "stunnel")
+_WATCHED = ("mytls", "unwatched")
 _IDLE = Run("idle", "idle", connections=1000)
 
 ROWS = (
@@ -95,6 +111,41 @@ ROWS = (
     Row("up", "Bulk up, 4 connections", "MB", Run("up", "up", handler="discard", connections=4), _megabytes),
     Row("down", "Bulk down, 4 connections", "MB", Run("down", "down", handler="source", connections=4), _megabytes),
     Row("echo", "Bulk echo, 4 connections", "MB", Run("echo", "echo", connections=4), _megabytes),
+    Row(
+        "proxy-full",
+        "proxy: full handshakes, ECDSA P-256",
+        "handshakes",
+        Run("proxy-full", "handshake", through=True, servers=_PROXIES),
+        _operations,
+    ),
+    Row(
+        "proxy-ping-64",
+        "proxy: 64-byte ping-pong, 32 connections",
+        "messages",
+        Run("proxy-ping-64", "pingpong", connections=32, through=True, servers=_PROXIES),
+        _operations,
+    ),
+    Row(
+        "proxy-echo",
+        "proxy: bulk echo, 4 connections",
+        "MB",
+        Run("proxy-echo", "echo", connections=4, through=True, servers=_PROXIES),
+        _megabytes,
+    ),
+    Row(
+        "watched-full",
+        "Log and metrics: full handshakes, ECDSA P-256",
+        "handshakes",
+        Run("watched-full", "handshake", watched=True, servers=_WATCHED),
+        _operations,
+    ),
+    Row(
+        "watched-ping-64",
+        "Log and metrics: 64-byte ping-pong, 32 connections",
+        "messages",
+        Run("watched-ping-64", "pingpong", connections=32, watched=True, servers=_WATCHED),
+        _operations,
+    ),
     Row("idle-memory", "Memory of an idle connection (PSS)", "KiB", _IDLE, _kibibytes_each, more_is_better=False),
     Row(
         "idle-cpu",
@@ -123,6 +174,8 @@ AIMS: dict[str, dict[str, float]] = {
     "up": {"uvloop": 1.1, **_WITH_A_HOP},
     "down": {"uvloop": 1.5, **_WITH_A_HOP},
     "echo": {"twisted": 1.3, "uvloop": 1.05, **_WITH_A_HOP},
+    "watched-full": {"unwatched": 0.95},
+    "watched-ping-64": {"unwatched": 0.95},
 }
 
 # The most that mytls may need, by row, in the row's unit.

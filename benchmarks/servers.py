@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +38,7 @@ def all_servers() -> dict[str, Server]:
 def _python_servers() -> tuple[Server, ...]:
     return (
         Server("mytls", "mytls", _mytls, _mytls_version, _needs_module("mytls")),
+        Server("unwatched", "mytls, no log, no metrics", _unwatched, _mytls_version, _needs_module("mytls")),
         Server("twisted", "Twisted ssl:", _twisted, _pyopenssl_version("Twisted"), _needs_module("OpenSSL")),
         Server("asyncio", "asyncio", _script("asyncio_peer.py"), _ssl_version(), _needs_module("asyncio")),
         Server("uvloop", "uvloop", _script("uvloop_peer.py"), _ssl_version("uvloop"), _needs_module("uvloop")),
@@ -61,10 +62,25 @@ def _proxies() -> tuple[Server, ...]:
 def _mytls(order: Order) -> list[str]:
     if order.client_ca:
         return [*_script("twisted_peer.py")(order), "--endpoint=mytls"]
-    handler = "factory:benchmarks.peers.source:Source" if order.handler == "source" else order.handler
     endpoint = f"ssl:{order.port}:interface=127.0.0.1"
     endpoint += f":privateKey={order.identity.key}:certKey={order.identity.certificate}"
-    return [_twistd(), "--nodaemon", "--pidfile=", "mytls", "--endpoint", endpoint, "--handler", handler, *_quiet()]
+    words = [_twistd(), "--nodaemon", "--pidfile=", "mytls", "--endpoint", endpoint, "--handler", _handler(order)]
+    return [*words, *(_watched(order) if order.watched else _quiet())]
+
+
+def _unwatched(order: Order) -> list[str]:
+    return _mytls(replace(order, watched=False))
+
+
+def _handler(order: Order) -> str:
+    if order.through:
+        return f"proxy:tcp:127.0.0.1:{order.backend}"
+    return "factory:benchmarks.peers.source:Source" if order.handler == "source" else order.handler
+
+
+def _watched(order: Order) -> list[str]:
+    """A line for each connection in a file, and the status service, which counts all for its metrics."""
+    return ["--log-to", f"file:{order.folder}/access.log", "--status", f"tcp:{order.backend}:interface=127.0.0.1"]
 
 
 def _twistd() -> str:

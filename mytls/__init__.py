@@ -4,13 +4,44 @@ TLS for any byte-stream handler, on Twisted.
 The map, from door to value. A module imports from those below it, never from above.
 
   doors
+    workers.worker      how a worker begins
     tap                 twistd mytls
     table               what is served, as a table for a person
     assemble            settings in, running parts out
+    status.service      the status service: listens before what it tells of, and answers until that is over
+    status.place        where it listens, and that strangers do not reach it there
+    status.site         what it answers, and to whom
+    status.exchange     a request as it came, and the answer to it
+    status.streams      samples as they are taken, to browsers
+    status.samples      what a service was like each second of the last minutes
+    status.pieces       a long list as JSON, a piece in each turn
+    status.origins      whose requests are answered
+    status.files        the files of the page
+    status.crowd        so many connections, and room for one more
+    workers.roles       one process that serves alone, the parent of workers, or a worker
+    workers.overview    the overview of a parent and its workers
+    status.process      the overview of one process
+    status.facts        what it serves and whom, as JSON can carry it
+    status.measured     what it has counted and what is there now, as metrics
+    workers.crew        the workers of a parent: kept running, told the same
+    workers.child       a worker, as its parent sees it
+    workers.attendant   what a worker does for its parent
+    workers.seat        what a worker has from its parent
+    workers.sharing     reactors that share listening sockets
+    workers.channel     what a parent and its worker say to each other
+    workers.lines       a worker's log, through its parent's
+    workers.tallies     what several workers have counted, as if they were one
+    workers.backoff     how long to wait before a new start
+    systemd.supervised  a service of systemd's, and what that is told of it
+    systemd.watchdog    whether the event loop turns
+    systemd.notify      how systemd is told
     running             listens, serves what the files say, stops
+    draining            a service that stops, and who is left
+    exitstatus          the status that a process of twistd's ends with
     handled             which handler each host has
     endpoint            the server endpoint mytls:, as class and as string
     client              the client endpoint mytls:, as class and as string
+    via.starttls        the way through STARTTLS, for a client
     via.endpoint        the way through a proxy, for a client
     via.connect         HTTP's CONNECT
     via.socks5          SOCKS5
@@ -25,6 +56,8 @@ The map, from door to value. A module imports from those below it, never from ab
     beginning           what comes before TLS: a PROXY header, STARTTLS, a ClientHello
     proxyreader         the PROXY protocol's header: bytes in, value out
     passthrough         the transport of a handler that gets the ciphertext as it is
+    hints               why there was no handshake, for an operator
+    circumstances       what is known of such a client, and of whom it met
     hosts               which host a ClientHello is for
     tls.servers         how a client knows its server: the context of its connections
     guards.access       which client certificates may enter
@@ -35,7 +68,14 @@ The map, from door to value. A module imports from those below it, never from ab
     guards.bundle       a Rego file or a bundle in, what that process is given out
     guards.workers      processes that answer questions, and may take for ever to
     guards.policy       who else is asked whether a peer may enter
+    accepting           lets in who comes while there is room
+    guards.limits       how many may be there, and how many may come
+    guards.visitors     what is known of addresses
+    guards.buckets      tokens that come back with time
+    guards.descriptors  how many descriptors connections may have
+    guards.ages         how long connections may be silent, and last
     sockets             transports that write at once
+    adopted             listening sockets that somebody else has made, and keeps
     tls.transport       the tunnel between two Twisted interfaces; flow control, closing
     tls.tunnel          ciphertext in, plaintext out; the state table
     tls.failures        OpenSSL's errors as causes
@@ -106,8 +146,20 @@ The map, from door to value. A module imports from those below it, never from ab
     tls.ssldict         a certificate as the ssl module shows it
   values
     accesslog           what happened, as lines of the log
+    logs.text           an event as a line for people
+    logs.fields         an event as an object for machines
+    logs.recurring      the same again and again, counted
+    logs.places         where lines go
+    logs.file           a file that is appended to, and begun anew
+    logs.datagrams      the sockets of syslog and of the journal
+    logs.lines          a line, how much it matters, and what is lost of it
+    status.overview     what an operator can see of a service, and ask of it
+    status.counts       what has happened, counted
+    status.lag          how late the event loop is
     events              what happened
+    metrics             what is measured: of one process, of several, as Prometheus's text
     peer                who is at the other end
+    offers              what a client has offered, in words
     interfaces          the seams that others plug into
     proxyheader         what the PROXY protocol's header says, and its bytes
     proxytlvs           what it says beside the addresses

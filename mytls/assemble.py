@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import shlex
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
+from twisted.application.service import IService
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 
@@ -21,13 +23,17 @@ from mytls.events import Observer, Observers
 from mytls.handled import handlers_of
 from mytls.keys import ON_RELOAD
 from mytls.loading import Loaded, Loading, Made, contexts, load
+from mytls.logs.places import place_of
 from mytls.reload import Reloader, in_a_thread
-from mytls.running import Plan, TLSService
+from mytls.running import Beside, NothingBeside, Plan, TLSService
 from mytls.settings import Deadlines, Limits, ListenerSettings, Log, Settings
+from mytls.status.counts import Counts
 from mytls.strings import is_tls, listener_from_string
+from mytls.systemd.supervised import Supervision
 from mytls.tls.development import development_certificate, state_folder
 from mytls.tls.files import Files
 from mytls.tls.keylog import KeyLog
+from mytls.workers.roles import Alone, Apply, Role, Worker
 
 #: Where the development certificate is served.
 DEVELOPMENT_PORT = 8443
@@ -89,6 +95,7 @@ def service_of_strings(
     *,
     reactor: Any = None,
     observers: Iterable[Observer] = (),
+    role_for: Callable[[Settings], Role] = Alone.of,
 ) -> TLSService:
     """The same. @param settings: all that is not said of one listener alone"""
     if not isinstance(handler, str) and not hasattr(handler, "buildProtocol"):
@@ -101,7 +108,7 @@ def service_of_strings(
     listeners = tuple(_listener(each, handler) for each in places if isinstance(each, str))
     settings = attrs.evolve(settings, listeners=listeners)
     own = {at: each for at, each in enumerate(places) if not isinstance(each, str)}
-    return _service(reactor, lambda files: settings, observers, own, handler)
+    return _service(reactor, lambda files: settings, observers, own, handler, role_for)
 
 
 def service_from_file(
@@ -110,16 +117,32 @@ def service_from_file(
     reactor: Any = None,
     observers: Iterable[Observer] = (),
     options: Mapping[str, Any] | None = None,
+    role_for: Callable[[Settings], Role] = Alone.of,
 ) -> TLSService:
     """
     The service of a configuration file, which is loaded again when it changes.
 
     @param path: the TOML file
     @param options: values that win over the file's, by their words on the command line
+    @param role_for: says what this process is, from what the file says
     @raise ConfigurationError: a line for each error
     """
     folder = os.path.dirname(os.path.abspath(path))  # where that is now: a daemon may leave its working directory
-    return _service(reactor, partial(_read_settings, path, folder, options or {}), observers, {}, None)
+    read = partial(_read_settings, path, folder, options or {})
+    return _service(reactor, read, observers, {}, None, role_for)
+
+
+def supervised(service: TLSService, role: Role, supervision: Supervision, *, reactor: Any = None) -> IService:
+    """The service as its role runs it, and around it what tells systemd how it is, where that is asked for."""
+    runs = role.runs(service)
+    if not supervision.wanted:
+        return runs
+    from mytls.status.process import ProcessOverview
+
+    running_on = reactor or _global_reactor()
+    service.on_reload = supervision.reloading
+    overview = role.overview(ProcessOverview(running_on, service, supervision.counts))
+    return supervision.of(running_on, runs, overview.status)
 
 
 def development_endpoint(port: int = DEVELOPMENT_PORT) -> tuple[list[str], str]:
@@ -143,11 +166,18 @@ def _service(
     observers: Iterable[Observer],
     own: Mapping[int, IStreamServerEndpoint],
     handler: str | IProtocolFactory | None,
+    role_for: Callable[[Settings], Role],
 ) -> TLSService:
     running_on = reactor or _global_reactor()
     files = Files()
-    settings = read(files)
-    told = Observers((AccessLog(settings.log.quiet), *observers))
+    said = read(files)
+    role = role_for(said)
+    settings = role.settings(said)
+    access = _access_log(running_on, settings)
+    open_log = partial(_opened, access, running_on)
+    counts = Counts(time.time)
+    looked_on = settings.status is not None or isinstance(role, Worker)  # whose parent systemd may look on
+    told = Observers((role.log(access), *role.observers(), *((counts,) if looked_on else ()), *observers))
     keylog = None if settings.keylog is None else KeyLog(settings.keylog, settings.wrote.get("keylog", "keylog"))
     try:
         plan = _plan(settings, {}, keylog, files)
@@ -160,20 +190,48 @@ def _service(
     files.forget()
 
     def again(now_read: Files) -> Plan:
-        return _plan(read(now_read), _contexts(made.plan), keylog, now_read)
+        return _plan(role.settings(read(now_read)), _contexts(made.plan), keylog, now_read)
+
+    def reloader(apply: Apply) -> Reloader[Plan]:
+        aside = in_a_thread(running_on)
+        return Reloader(running_on, settings.reload_interval, files, again, role.applies(apply), aside, told)
 
     made = TLSService(
-        running_on,
+        role.reactor(running_on),
         plan,
-        lambda apply: Reloader(
-            running_on, settings.reload_interval, files, again, apply, in_a_thread(running_on), told
-        ),
+        reloader,
         told,
         own,
         handler,
-        () if keylog is None else (keylog.open,),
+        (open_log,) if keylog is None else (open_log, keylog.open),
     )
+    if looked_on:
+        made.beside = _beside(running_on, settings, role, made, counts)
     return made
+
+
+def _beside(reactor: Any, settings: Settings, role: Role, made: TLSService, counts: Counts) -> Beside:
+    """@raise ConfigurationError: its place is none, or where strangers may reach it"""
+    from mytls.status.place import status_place  # what it needs of others' is imported where it is wanted
+    from mytls.status.process import ProcessOverview
+    from mytls.status.service import StatusService
+
+    overview = role.overview(ProcessOverview(reactor, made, counts))
+    if overview is None:
+        return NothingBeside()
+    return StatusService(reactor, status_place(reactor, settings), overview)
+
+
+def _access_log(reactor: Any, settings: Settings) -> AccessLog:
+    """@raise ConfigurationError: its place is not to be had"""
+    place = place_of(settings.log, reactor.seconds, settings.wrote.get("log-to", "log-to"))
+    return AccessLog(settings.log, reactor, place)
+
+
+def _opened(access: AccessLog, reactor: Any) -> None:
+    """Open it until the process ends. @raise ConfigurationError: it cannot be written"""
+    access.open()
+    reactor.addSystemEventTrigger("after", "shutdown", access.close)
 
 
 def _read_settings(path: str, folder: str, options: Mapping[str, Any], files: Files) -> Settings:

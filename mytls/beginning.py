@@ -13,37 +13,49 @@ from mytls.errors import Cause, TLSFailure
 from mytls.preludes.dialogue import Dialogue, PreludeFailure
 from mytls.proxyheader import ProxyHeader
 from mytls.proxyreader import ProxyHeaderReader
-from mytls.tls.hello import ClientHello, HelloReader
+from mytls.tls.hello import ClientHello, HelloReader, NoHelloReader
 
 
 class Beginning:
-    """Collects bytes until the ClientHello in them is whole."""
+    """
+    Collects bytes until the ClientHello in them is whole.
 
-    __slots__ = ("_begun", "_dialogue", "_header", "_hello", "_told", "_write")
+    @ivar begun: whether any have come
+    """
+
+    __slots__ = ("_dialogue", "_header", "_hello", "_told", "_write", "begun")
 
     def __init__(
         self,
         told: Callable[[ProxyHeader], object] | None = None,
         dialogue: Dialogue | None = None,
         write: Callable[[bytes], object] = lambda data: None,
+        *,
+        plain: bool = False,
     ) -> None:
         """
         @param told: is given the header, before anything behind it is looked at; raises L{TLSFailure} where that is the
             end. None where no header is due
         @param dialogue: ends where TLS begins; None where it begins at once
         @param write: is given what is said in it
+        @param plain: whether there is no TLS: then the ClientHello is L{NO_HELLO}, and nothing is waited for
         """
         self._told = told
         self._header = None if told is None else ProxyHeaderReader()
         self._dialogue = dialogue
         self._write = write
-        self._hello = HelloReader()
-        self._begun = False
+        self._hello = NoHelloReader() if plain else HelloReader()
+        self.begun = False
 
     def begin(self) -> None:
         """Somebody has connected. Who it is has to be known before anything is said."""
         if self._header is None:
             self._greet()
+
+    @property
+    def has_header(self) -> bool:
+        """Whether a header is due that has not come yet."""
+        return self._header is not None
 
     @property
     def received(self) -> bytes:
@@ -57,6 +69,7 @@ class Beginning:
         @return: the ClientHello, once it is whole
         @raise TLSFailure: it goes no further; nothing more is to be fed
         """
+        self.begun = True
         if self._header is not None:
             rest = self._past_header(self._header, data)
             if rest is None:
@@ -66,16 +79,22 @@ class Beginning:
             data = self._talk(self._dialogue, data)
         return self._hello.feed(data)
 
+    @property
+    def awaited(self) -> str:
+        """What has not come whole yet, in words."""
+        if self._header is not None:
+            return "its PROXY header"
+        return "what asks for TLS" if self._dialogue is not None else "its ClientHello"
+
     def cut(self) -> TLSFailure:
         """What was wrong with an end here. Who has said nothing at all has only looked whether somebody listens."""
-        if self._header is not None and self._begun:
+        if self._header is not None and self.begun:
             return TLSFailure(Cause.PROXY_HEADER, "the connection ended before its PROXY header was whole")
         what = "it asked for TLS" if self._dialogue is not None else "its ClientHello was whole"
         return TLSFailure(Cause.EOF, f"the peer closed the connection before {what}")
 
     def _past_header(self, reader: ProxyHeaderReader, data: bytes) -> bytes | None:
         """What is behind the header, once that is whole."""
-        self._begun = True
         header = reader.feed(data)
         if header is None:
             return None

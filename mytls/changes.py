@@ -21,12 +21,16 @@ def changes(where: str, old: Hosts, new: Hosts) -> list[str]:
     @param where: the listener, as logs name it
     """
     before, after = _by_names(old), _by_names(new)
+
+    def shown(key: tuple[object, ...]) -> str:
+        return where if new.plain else _shown(key)
+
     found = [f"{where}: host {_shown(key)} is gone" for key in before if key not in after]
     for key, host in after.items():
         if key not in before:
             found.append(f"{where}: host {_shown(key)} is new, {_certificates(host.pairs)}")
         else:
-            found.extend(f"{_shown(key)}: {change}" for change in _between(before[key], host))
+            found.extend(f"{shown(key)}: {change}" for change in _between(before[key], host))
             was, now = before[key].sources, host.sources
             if was != now and (was, now) != (old.sources, new.sources):  # where it is the only one they are the same
                 found.append(f"{_shown(key)}: other from")

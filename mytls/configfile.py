@@ -13,7 +13,7 @@ from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles, near
 from mytls.keys import GLOBAL_KEYS, HOST_KEYS, LISTENER_KEYS, NICKNAMES, PLACE_KEYS, Key
 from mytls.settings import OF_TLS, HostSettings, ListenerSettings, Settings, inherited, not_kept
 from mytls.strings import is_tls, listener_values, listens_at, prefix_of
-from mytls.tomllines import Path, Source, Wrote, parsed
+from mytls.tomllines import Path, Source, Wrote, WroteAt, parsed
 
 _LISTENER, _HOST = "[[listener]]", "[[listener.host]]"
 #: Each table's heading, and what may stand in it.
@@ -21,6 +21,10 @@ _TABLES: Mapping[str, Mapping[str, Key]] = {
     _LISTENER: {key.name: key for key in (*LISTENER_KEYS, *HOST_KEYS)},
     _HOST: {key.name: key for key in HOST_KEYS},
     **{f"[{table}]" if table else "": {key.name: key for key in keys} for table, keys in GLOBAL_KEYS.items()},
+}
+#: Where those of them stand that hold one value for the whole service, by their words.
+_PATHS: Mapping[str, Path] = {
+    key.word: (table, key.name) if table else (key.name,) for table, keys in GLOBAL_KEYS.items() for key in keys
 }
 #: The keys whose names in endpoint strings are others: somebody may write those.
 _BY_WORD = {
@@ -79,7 +83,8 @@ class _Reader:
                 said |= self._table(table, (name,), f"[{name}]").said(f"[{name}]")
             else:
                 self._wrong((name,), f"expected one table, [{name}]")
-        return Settings.of(self._listeners(document), said, self._wrote((), _TABLES[""]))
+        wrote = WroteAt(self._source, _PATHS)
+        return attrs.evolve(Settings.of(self._listeners(document), said, wrote), folder=self._folder)
 
     def _listeners(self, document: dict[str, Any]) -> tuple[ListenerSettings, ...]:
         tables = self._tables(document, (), "listener", _LISTENER)

@@ -8,6 +8,7 @@ passed the connection on, the PROXY header comes first: from then on the client 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import attrs
@@ -23,21 +24,26 @@ from mytls.beginning import Beginning
 from mytls.errors import Alert, Cause, TLSFailure, alert_record
 from mytls.events import Accepted, BackendFailed, Closed, Established, HandlerFailed, HandshakeFailed, Observers
 from mytls.goodbye import Goodbye
+from mytls.guards.ages import Ages
 from mytls.guards.deadlines import Deadline
+from mytls.guards.limits import Door, Place
 from mytls.guards.policy import ask
+from mytls.hints import Circumstances, ended_by, hint
 from mytls.hosts import Host, Hosts
-from mytls.interfaces import IDrainable
+from mytls.interfaces import IDrainable, IEndable
 from mytls.passthrough import Passthrough
 from mytls.peer import Peer
 from mytls.preludes.dialogue import Dialogue
 from mytls.proxyheader import ProxyHeader
 from mytls.tls.contexts import ConnectionMaker
-from mytls.tls.hello import ClientHello
+from mytls.tls.hello import NO_HELLO, ClientHello
 from mytls.tls.identity import peer_of, peer_of_hello, same_name
 from mytls.tls.transport import TLSTransport
 
 _log = Logger()
 
+#: How many bytes of a client that speaks no TLS are looked at.
+_FIRST = 64
 _LOST_UNDECIDED = "the connection was lost before the policy answered"
 
 
@@ -50,9 +56,15 @@ class Listening(Protocol):
     handshake: Deadline
     close: Deadline
     policy: Deadline
+    door: Door
+    ages: Ages
+    draining: bool
 
     def opened(self, connection: ServerConnection) -> int:
         """Count it as open. @return: its number"""
+
+    def ends(self, connection: ServerConnection) -> None:
+        """It has begun to end by our doing: it is cut a second after the close deadline."""
 
     def closed(self, connection: ServerConnection) -> None:
         """It is gone."""
@@ -73,6 +85,7 @@ class ServerConnection(protocol.Protocol):
     transport: Any
     let_in_by: Host
     _hosts: Hosts
+    _place: Place
 
     def __init__(
         self,
@@ -93,7 +106,10 @@ class ServerConnection(protocol.Protocol):
         self._proxy: IAddress | None = None
         self._header: ProxyHeader | None = None
         self._beginning: Beginning | None = Beginning(
-            self._passed_on if passed_on else None, dialogue, lambda data: self.transport.write(data)
+            self._passed_on if passed_on else None,
+            dialogue,
+            lambda data: self.transport.write(data),
+            plain=listener.hosts.plain,
         )
         self._client_hello: ClientHello | None = None
         self._server_name: bytes | None = None
@@ -114,11 +130,16 @@ class ServerConnection(protocol.Protocol):
         self.connected = 1
         listener = self._listener
         self._since = listener.clock.seconds()
+        beginning = self._beginning
+        assert beginning is not None
+        self._place = listener.door.enter(None if beginning.has_header else self._address)
         self._number = listener.opened(self)
         self._say(Accepted)
         listener.handshake.start(self, self._late)
-        if self._beginning is not None:
-            self._beginning.begin()
+        if listener.hosts.plain and not beginning.has_header:
+            self._begin(NO_HELLO, b"")
+        else:
+            beginning.begin()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes up to the ClientHello; once that is whole this method is the TLS transport's."""
@@ -155,7 +176,9 @@ class ServerConnection(protocol.Protocol):
             self._goodbye.forget()
         else:
             self.handshake_failed(TLSFailure(Cause.RESET, "the connection was lost before the ClientHello was whole"))
-        self._listener.handshake.stop(self)
+        self._handshake_over()
+        self._place.leave()
+        self._listener.ages.stop(self)
         self._listener.closed(self)
         self._tls = self._beginning = None  # which refer to us
         self.__dict__.pop("dataReceived", None)  # so does its method
@@ -166,7 +189,7 @@ class ServerConnection(protocol.Protocol):
         """The handshake is done: the handler may meet its peer, if its host's policies have nothing against it."""
         tls = self._tls
         assert isinstance(tls, TLSTransport)
-        self._listener.handshake.stop(self)
+        self._handshake_over()
         try:
             tls.peer = self._met = peer = self._admitted(tls)
         except TLSFailure as failure:
@@ -196,7 +219,7 @@ class ServerConnection(protocol.Protocol):
         connection = tls.getHandle()
         if not same_name(connection, self._server_name):
             raise TLSFailure(Cause.UNKNOWN_NAME, "its session, or its second ClientHello, is for another server name")
-        hello, self._client_hello = self._client_hello, None
+        hello = self._client_hello
         assert hello is not None
         assert self._host is not None
         shown = self._host.shown(connection)
@@ -232,7 +255,10 @@ class ServerConnection(protocol.Protocol):
             tls.refuse(TLSFailure(Cause.POLICY, f"{refusal}{who}"))
 
     def _enters(self, tls: TLSTransport | Passthrough, peer: Peer) -> None:
+        self._client_hello = None
         self._say(Established, peer=peer, seconds=self._age())
+        tls.draining = self._listener.draining
+        self._listener.ages.start(self)
         handler = self._build()
         if handler is not None:
             tls.connect(handler)
@@ -256,14 +282,20 @@ class ServerConnection(protocol.Protocol):
         if self._ended:
             return
         self._ended = True
-        self._listener.handshake.stop(self)
-        name = self._server_name
+        self._handshake_over()
+        name, hello, beginning = self._server_name, self._client_hello, self._beginning
+        first = b"" if beginning is None else beginning.received[:_FIRST]
+        about = Circumstances(failure, first, hello, self._host, self._listener.hosts)
         self._say(
             HandshakeFailed,
             cause=failure.cause,
             detail=failure.detail,
             server_name=None if name is None else name.decode("latin-1"),
             seconds=self._age(),
+            silent=beginning is not None and not first,
+            ended_by=ended_by(failure.cause),
+            offer=about.offer,
+            hint=hint(about),
         )
 
     def handler_failed(self, failure: Failure) -> None:
@@ -298,21 +330,114 @@ class ServerConnection(protocol.Protocol):
 
     # --- what the listener asks
 
-    def end(self) -> None:
-        """The service stops: finish properly where there is a handler, drop what has none."""
-        if self._asked is not None:
-            self.handshake_failed(TLSFailure(Cause.DRAIN, "the service stops, and the policy has not answered"))
+    def drain(self) -> None:
+        """The service stops: who has said nothing is dropped, all others may finish, and a handler can be told."""
+        tls = self._tls
+        if tls is not None:
+            tls.draining = True
+            if IDrainable.providedBy(tls.protocol):
+                self._ask_handler(tls, tls.protocol.drain)
+        elif self._beginning is not None and not self._beginning.begun:
+            self.handshake_failed(TLSFailure(Cause.DRAIN, "the service stops, and nothing has come yet"))
             self.abort()
-        elif self._tls is None:
+
+    def finish(self, failure: TLSFailure) -> None:
+        """Its time is over: it ends properly where there is a handler. @param failure: why, for the closed event"""
+        tls = self._tls
+        self._listener.ends(self)
+        if tls is None or tls.protocol is None:
+            asked = ", and the policy has not answered" if self._asked is not None else ""
+            self.handshake_failed(attrs.evolve(failure, detail=f"{failure.detail}{asked}"))
             self.abort()
-        elif IDrainable.providedBy(self._tls.protocol):
-            self._tls.protocol.drain()
+        elif not tls.closing:
+            self._shut = self._shut or failure
+            self._ask_handler(tls, tls.protocol.end if IEndable.providedBy(tls.protocol) else tls.loseConnection)
+
+    def cut(self, failure: TLSFailure) -> None:
+        """At once. @param failure: why, for the closed event"""
+        tls = self._tls
+        if tls is None or tls.protocol is None:
+            self.handshake_failed(failure)
         else:
-            self._tls.loseConnection()
+            self._shut = self._shut or failure
+        self.abort()
+
+    def expire(self) -> None:
+        """The handler has had its time: the goodbye, whatever it still wants."""
+        if self._tls is not None:
+            self._tls.expire()
 
     def abort(self) -> None:
         """The service has waited long enough."""
         (self._tls or self.transport).abortConnection()
+
+    @property
+    def moved(self) -> int:
+        """A number that is another one when bytes have moved, either way."""
+        tls = self._tls
+        return 0 if tls is None else tls.bytes_in + tls.bytes_out - tls.queued()
+
+    def _ask_handler(self, tls: TLSTransport | Passthrough, ask: Callable[[], object]) -> None:
+        try:
+            ask()
+        except Exception:
+            tls.handlerFailed(Failure())
+
+    # --- what operators ask
+
+    @property
+    def number(self) -> int:
+        """Its number, unique in this process."""
+        return self._number
+
+    @property
+    def listener(self) -> str:
+        """Where it came in, as logs and metrics write it."""
+        return self._listener.name
+
+    @property
+    def since(self) -> float:
+        """The clock's time of when it was accepted."""
+        return self._since
+
+    @property
+    def state(self) -> str:
+        """C{handshake}, C{policy} while that is asked, C{open}, or C{closing}."""
+        tls = self._tls
+        if self._asked is not None:
+            return "policy"
+        if self._ended or self._goodbye is not None or (tls is not None and tls.closing):
+            return "closing"
+        return "handshake" if tls is None or tls.protocol is None else "open"
+
+    @property
+    def server_name(self) -> str | None:
+        """The name that the client asks for, as far as it came; text of a stranger."""
+        return None if self._server_name is None else self._server_name.decode("latin-1")
+
+    @property
+    def met(self) -> Peer:
+        """Who is at the other end, as far as that is known."""
+        return self._peer()
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Plaintext bytes from the peer, and to it, until now."""
+        return (0, 0) if self._tls is None else (self._tls.bytes_in, self._tls.bytes_out)
+
+    @property
+    def whence(self) -> dict[str, Any]:
+        """Which connection it is: what each event of it says."""
+        via = None if self._proxy is None else address_text(self._proxy)
+        host, handler = (None, None) if self._host is None else (self._host.known_as(), self._host.serves)
+        return {
+            "connection": self._number,
+            "listener": self._listener.name,
+            "address": self._from,
+            "via": via,
+            "host": host,
+            "handler": handler,
+        }
 
     # --- what is asked after a reload
 
@@ -345,6 +470,8 @@ class ServerConnection(protocol.Protocol):
             self._address = header.source
             self._from = address_text(header.source)
         self._listener.hosts.check_address(self._address, self._proxy, header)
+        if not header.local:
+            self._place.belongs_to(self._address)
 
     def _as_passed_on(self, peer: Peer) -> Peer:
         """The peer, with what the proxy has said of it."""
@@ -360,6 +487,8 @@ class ServerConnection(protocol.Protocol):
             refusal = host.sources.refusal(self._address)
             if refusal is not None:
                 raise TLSFailure(Cause.FROM, refusal, Alert.ACCESS_DENIED)
+            if host.maker is not None:
+                self._place.begin_handshake()
         except TLSFailure as failure:
             self._refuse(failure)
             return
@@ -384,21 +513,23 @@ class ServerConnection(protocol.Protocol):
 
     def _pass_on(self, received: bytes) -> None:
         """The ClientHello and all that follows goes to the handler as it comes."""
-        self._listener.handshake.stop(self)
+        self._handshake_over()
         hello, self._client_hello = self._client_hello, None
         assert hello is not None
         self._offered = tuple(hello.alpn)
-        peer = self._met = self._as_passed_on(peer_of_hello(hello, self._address))
+        met = Peer(self._address) if hello is NO_HELLO else peer_of_hello(hello, self._address)
+        peer = self._met = self._as_passed_on(met)
         passed = self._tls = Passthrough(self.transport, self, peer)
         self._enters(passed, peer)
         if passed.protocol is not None:
             self.dataReceived = passed.dataReceived  # type: ignore[method-assign]  # likewise
-            passed.dataReceived(received)
+            if received:
+                passed.dataReceived(received)
 
     def _refuse(self, failure: TLSFailure, peer_is_through: bool = False) -> None:
         """Before there is TLS: the alert in the clear, then the end."""
-        self._beginning = None
         self.handshake_failed(failure)
+        self._beginning = None
         self._goodbye = Goodbye(self.transport, self._listener.close)
         if failure.alert is not None:
             self.transport.write(alert_record(failure.alert))
@@ -409,27 +540,20 @@ class ServerConnection(protocol.Protocol):
 
     def _late(self) -> None:
         """The handshake's time is over: the client has had it, there is nothing to wait for."""
-        self.handshake_failed(TLSFailure(Cause.HANDSHAKE_TIMEOUT, "the handshake was not finished in time"))
+        what = "the client's answer to ours" if self._beginning is None else self._beginning.awaited
+        late = f"the handshake was not finished in time: {what} has not come"
+        self.handshake_failed(TLSFailure(Cause.HANDSHAKE_TIMEOUT, late))
         self.abort()
 
     def _peer(self) -> Peer:
         return self._met or self._as_passed_on(Peer(self._address))
 
+    def _handshake_over(self) -> None:
+        self._listener.handshake.stop(self)
+        self._place.met()
+
     def _age(self) -> float:
         return self._listener.clock.seconds() - self._since
 
     def _say(self, kind: Any, **about: Any) -> None:
-        listener = self._listener
-        via = None if self._proxy is None else address_text(self._proxy)
-        host, handler = (None, None) if self._host is None else (self._host.known_as(), self._host.serves)
-        listener.observers.tell(
-            kind(
-                connection=self._number,
-                listener=listener.name,
-                address=self._from,
-                via=via,
-                host=host,
-                handler=handler,
-                **about,
-            )
-        )
+        self._listener.observers.tell(kind(**self.whence, **about))

@@ -19,10 +19,13 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from mytls.accesslog import CLASSES, AccessLog
+from mytls.accepting import accept_through
+from mytls.accesslog import reloads
+from mytls.adopted import shared
 from mytls.changes import changes, shut_out
 from mytls.errors import ConfigurationError, nearest
 from mytls.events import Observers
+from mytls.guards.limits import Door, Room
 from mytls.handlers import handler_from_string
 from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
@@ -44,6 +47,7 @@ class TLSServerEndpoint:
     TLS on a port, a drop-in for C{twisted.internet.endpoints.SSL4ServerEndpoint}.
 
     @ivar factories: what listens now, for whoever wants to end their connections
+    @ivar door: what bounds how many come in
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class TLSServerEndpoint:
         over: IStreamServerEndpoint | None = None,
         deadlines: Deadlines | None = None,
         observers: Observers | None = None,
+        door: Door | None = None,
     ) -> None:
         """
         @param reactor: provides C{IReactorTCP} and C{IReactorTime}
@@ -66,15 +71,17 @@ class TLSServerEndpoint:
         @param backlog: how many connections the system keeps waiting to be accepted
         @param interface: the address to listen on; empty for all IPv4 addresses, `::` for IPv6 and IPv4
         @param over: listen with this endpoint, in place of a TCP port
-        @param deadlines: how long clients may take
+        @param deadlines: how long clients may take; the usual ones, if left out, but that they may be silent
         @param observers: who is told what happens
+        @param door: what bounds how many come in
         @raise TypeError: C{options} cannot make connections
         """
         self._reactor = reactor
         self._hosts = options if isinstance(options, Hosts) else Hosts.only(options)
         self._below = over or TCP4ServerEndpoint(reactor, port, backlog, interface)
-        self._deadlines = deadlines or Deadlines()
+        self._deadlines = deadlines or Deadlines(idle=0)
         self._observers = observers or Observers()
+        self.door = door or Door(Room(reactor))
         self.factories: list[TLSFactory] = []
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
@@ -83,7 +90,7 @@ class TLSServerEndpoint:
         return self._below.listen(factory).addCallback(self._listening, factory)
 
     def _factory(self, handler: IProtocolFactory) -> TLSFactory:
-        return TLSFactory(self._hosts, handler, self._reactor, self._deadlines, self._observers)
+        return TLSFactory(self._hosts, handler, self._reactor, self._deadlines, self._observers, self.door)
 
     def swap(self, hosts: Hosts) -> None:
         """Clients who come from now on meet these hosts."""
@@ -103,6 +110,7 @@ class TLSServerEndpoint:
 
     def _listening(self, port: IListeningPort, factory: TLSFactory) -> IListeningPort:
         write_at_once(port)
+        accept_through(port, self.door)
         factory.listening_on(port)
         self.factories.append(factory)
         return port
@@ -115,10 +123,17 @@ class ReloadingEndpoint(TLSServerEndpoint):
     Its log has lines for reloads alone; what is said of connections is that program's.
     """
 
-    def __init__(self, reactor: Any, settings: ListenerSettings, aside: Aside | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: ListenerSettings,
+        aside: Aside | None = None,
+        over: IStreamServerEndpoint | None = None,
+    ) -> None:
         """
         @param settings: what the string says
         @param aside: runs a function where it holds up nobody; in a thread, if left out
+        @param over: listen with this endpoint; with L{place_endpoint}, if left out
         @raise ConfigurationError: one line, which names the word that was wrong
         """
         files = Files()
@@ -129,12 +144,14 @@ class ReloadingEndpoint(TLSServerEndpoint):
             _log.warn("{line}", line=warning)
         own = settings.base.handler
         self._own = handler_from_string(reactor, own, Settings(backend=settings.base.backend)) if own else None
-        observers = Observers([AccessLog(CLASSES)])
+        observers = Observers([reloads])
         super().__init__(
             reactor,
             options=self._loaded.hosts.handled_by(lambda host: self._own),
             observers=observers,
-            **_place(reactor, settings),
+            door=Door(Room(reactor), settings.max_connections, settings.at_limit),
+            port=0,
+            over=over or place_endpoint(reactor, settings),
         )
         self._reloader = Reloader(
             reactor,
@@ -149,7 +166,7 @@ class ReloadingEndpoint(TLSServerEndpoint):
 
     def _factory(self, handler: IProtocolFactory) -> TLSFactory:
         return _WatchedFactory(
-            self._watched, self._keep, self._hosts, handler, self._reactor, self._deadlines, self._observers
+            self._watched, self._keep, self._hosts, handler, self._reactor, self._deadlines, self._observers, self.door
         )
 
     def _keep(self, current: bool) -> None:
@@ -217,15 +234,41 @@ def tls_endpoint(
     hosts: Hosts,
     deadlines: Deadlines | None = None,
     observers: Observers | None = None,
+    room: Room | None = None,
 ) -> TLSServerEndpoint:
     """
-    The endpoint of a listener whose files are loaded, on the place that its string names.
+    The endpoint of a listener whose files are loaded, on the place that its string names; or of one without TLS.
+
+    @param room: what it has in common with other listeners
+    @raise ConfigurationError: the place, or what stands in C{over=}, is no endpoint string
+    """
+    door = Door(room or Room(reactor), settings.max_connections, settings.at_limit)
+    if hosts.plain:
+        return joined_endpoint(reactor, plain_endpoint(reactor, settings.endpoint), hosts, deadlines, observers, door)
+    about = {"deadlines": deadlines, "observers": observers, "door": door, **_place(reactor, settings)}
+    return TLSServerEndpoint(reactor, options=hosts, **about)
+
+
+def joined_endpoint(
+    reactor: Any,
+    endpoint: IStreamServerEndpoint,
+    hosts: Hosts,
+    deadlines: Deadlines | None,
+    observers: Observers | None,
+    door: Door,
+) -> TLSServerEndpoint:
+    """What another endpoint accepts, as connections of ours. @param hosts: whom its clients meet"""
+    return TLSServerEndpoint(reactor, 0, hosts, over=endpoint, deadlines=deadlines, observers=observers, door=door)
+
+
+def place_endpoint(reactor: Any, settings: ListenerSettings) -> IStreamServerEndpoint:
+    """
+    What listens at the place that an `ssl:` or `mytls:` string names, below its TLS.
 
     @raise ConfigurationError: C{over=} is no endpoint string
     """
-    return TLSServerEndpoint(
-        reactor, options=hosts, deadlines=deadlines, observers=observers, **_place(reactor, settings)
-    )
+    place = _place(reactor, settings)
+    return place.pop("over") or TCP4ServerEndpoint(reactor, **place)
 
 
 def _place(reactor: Any, settings: ListenerSettings) -> dict[str, Any]:
@@ -252,7 +295,7 @@ def plain_endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     if not words:
         raise ConfigurationError("the endpoint type has to stand first, as in tcp:8080")
     try:
-        return serverFromString(reactor, description)  # type: ignore[no-any-return]
+        return shared(serverFromString(reactor, description))
     except ConfigurationError:
         raise
     except Exception as error:  # each parser has errors of its own

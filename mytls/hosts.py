@@ -107,6 +107,7 @@ class Hosts:
     @ivar sources: where clients may connect from, whomever they ask for
     @ivar proxies: who has to say where clients are, since it passes their connections on
     @ivar prelude: what is said in the clear before TLS; None where a client's first byte is TLS's
+    @ivar plain: whether there is no TLS: a client's first byte is the handler's, that of the one host
     """
 
     unknown: Host | None
@@ -114,6 +115,7 @@ class Hosts:
     sources: Sources = attrs.field(factory=Sources)
     proxies: Proxies = attrs.field(factory=Proxies)
     prelude: Prelude | None = None
+    plain: bool = False
 
     @classmethod
     def only(cls, options: object, handler: IProtocolFactory | None = None) -> Hosts:
@@ -124,6 +126,12 @@ class Hosts:
         """
         own = options if isinstance(options, HostOptions) else None
         return cls(Host(connection_maker(options), handler, options=own))
+
+    @classmethod
+    def without_tls(cls, settings: HostSettings, proxies: Proxies, handler: IProtocolFactory, serves: str) -> Hosts:
+        """The host of a place that has no TLS of ours. @param serves: its handler in words"""
+        host = Host(None, handler, settings=settings, serves=serves)
+        return cls(host, sources=Sources(settings.from_), proxies=proxies, plain=True)
 
     @classmethod
     def of(cls, hosts: Iterable[Host], unknown: Host | None) -> Hosts:

@@ -10,13 +10,26 @@ from zope.interface import Attribute, Interface
 
 class IDrainable(Interface):
     """
-    A handler's protocol that wants to end its conversation by itself when the service stops.
+    A handler's protocol that wants to be told when the service stops. All can ask: C{transport.draining}.
+    """
+
+    def drain() -> None:
+        """
+        The service takes no new clients: finish with this one when that harms nobody, and close. Who is there at the
+        drain deadline is ended.
+        """
+
+
+class IEndable(Interface):
+    """
+    A handler's protocol that wants to end its conversation by itself when its time is over: it was silent for too long,
+    too old, or there when the drain deadline came.
 
     Others get C{transport.loseConnection()}.
     """
 
-    def drain() -> None:
-        """The service stops: finish with this client, and close. It is cut a second after the close deadline."""
+    def end() -> None:
+        """Finish what is going on, and close. It is closed at the close deadline, and cut a second after it."""
 
 
 class IHandlerParser(Interface):

@@ -604,6 +604,14 @@ GLOBAL_KEYS: Mapping[str, tuple[Key, ...]] = {
         ),
         Key("keep", "log-keep", COUNT, "10", "How many of the renamed files are kept."),
         Key(
+            "repeats",
+            "log-repeats",
+            BOUND,
+            "10",
+            "How many failures of one cause have a line each in a minute; the others are summed up in one. `off`: all.",
+            "100",
+        ),
+        Key(
             "quiet",
             "log-quiet",
             choice(*QUIET, many=True),
@@ -674,6 +682,13 @@ CLIENT_KEYS = (
         PATH,
         "",
         "A file whose first line is the password of the user there; `env:NAME` is an environment variable.",
+    ),
+    Key(
+        "starttls",
+        "starttls",
+        choice("smtp", "imap", "pop3", "sieve", "postgres", "ldap", "xmpp"),
+        "none",
+        "The protocol that the server speaks in the clear until it is asked for TLS, which it has to agree to.",
     ),
     Key("min-version", "minVersion", VERSION, "TLSv1.2", "The oldest TLS version."),
     Key("max-version", "maxVersion", VERSION, "TLSv1.3", "The newest TLS version."),

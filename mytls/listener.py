@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -9,12 +10,15 @@ from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTime
 
+from mytls.accepting import TurnedAway as TurnedAway
 from mytls.addresses import address_text
 from mytls.connection import ServerConnection
 from mytls.errors import Cause, TLSFailure
 from mytls.events import Observers, Refused
+from mytls.guards.ages import Ages
 from mytls.guards.deadlines import Deadline
-from mytls.guards.sources import Sources
+from mytls.guards.limits import Door, Refusal, Room
+from mytls.hints import Circumstances, hint
 from mytls.hosts import Hosts
 from mytls.review import Review, Reviewed
 from mytls.settings import Deadlines
@@ -22,36 +26,11 @@ from mytls.settings import Deadlines
 _numbers = count(1)
 
 
-def turned_away(address: IAddress | None, sources: Sources, listener: str, observers: Observers) -> bool:
-    """Whether who connects from there is refused; observers are told."""
-    refusal = sources.refusal(address)
-    if refusal is None:
-        return False
-    observers.tell(
-        Refused(
-            connection=next(_numbers),
-            listener=listener,
-            address=address_text(address),
-            cause=Cause.FROM,
-            detail=refusal,
-        )
-    )
-    return True
-
-
-class TurnedAway(protocol.Protocol):
-    """Closes at once. A factory that wraps another's has no place for none at all."""
-
-    def connectionMade(self) -> None:
-        """Accepted by the port, and by nobody else."""
-        assert self.transport is not None
-        self.transport.loseConnection()
-
-
 class TLSFactory(protocol.Factory):
     """
-    Makes a TLS connection of each that the port below accepts.
+    Makes a TLS connection of each that the port below accepts; or one without TLS, where its hosts have none.
 
+    @ivar draining: whether those that there are shall finish
     @ivar hosts: whom its clients meet, each with a handler; the handlers are started and stopped with this factory
     """
 
@@ -64,28 +43,39 @@ class TLSFactory(protocol.Factory):
         clock: IReactorTime,
         deadlines: Deadlines,
         observers: Observers,
+        door: Door | None = None,
     ) -> None:
-        """@param handler: the handler of those hosts that have none of their own"""
+        """
+        @param handler: the handler of those hosts that have none of their own
+        @param door: what bounds how many come in; nothing, if left out
+        """
         self._handler = handler
-        self.hosts = hosts.handled_by(lambda host: handler)
+        self.door = door or Door(Room(clock))
+        self.draining = False
+        self._late = 0
+        self.hosts = self._handled(hosts)
+        self.ages = Ages(clock, deadlines.idle, deadlines.lifetime)
         self.clock = clock
         self.handshake = Deadline(clock, deadlines.handshake)
         self.close = Deadline(clock, deadlines.close)
         self.policy = Deadline(clock, deadlines.policy)
         self.observers = observers
         self.name = "unknown"
+        self._last_words = Deadline(clock, deadlines.close)
         self._cuts = Deadline(clock, deadlines.close + 1)
         self._open: set[ServerConnection] = set()
-        self._all_closed: list[Deferred[None]] = []
+        self._all_closed: list[Callable[[], object]] = []
 
     def listening_on(self, port: IListeningPort) -> None:
         """Take the name of the port that accepts for this factory."""
         self.name = address_text(port.getHost())
 
     def buildProtocol(self, addr: IAddress | None) -> protocol.Protocol:
-        """A connection was accepted."""
+        """A connection was accepted. Who is refused costs no more than that."""
         passed_on = self.hosts.proxies.trusted(addr)
-        if not passed_on and turned_away(addr, self.hosts.sources, self.name, self.observers):
+        refusal = self._refusal(addr, passed_on)
+        if refusal is not None:
+            self._tell_refused(addr, refusal)
             return TurnedAway()
         prelude = self.hosts.prelude
         dialogue = None if prelude is None else prelude.dialogue()
@@ -96,7 +86,7 @@ class TLSFactory(protocol.Factory):
         From now on clients meet these. Connections that are there, and handshakes under way, keep what they have; but
         who is in the middle of a handshake has to be let in by these as well.
         """
-        old, self.hosts = self.hosts, hosts.handled_by(lambda host: self._handler)
+        old, self.hosts = self.hosts, self._handled(hosts)
         asked = {id(policy) for policy in self.hosts.policies}
         for policy in old.policies:
             if id(policy) not in asked:
@@ -122,8 +112,19 @@ class TLSFactory(protocol.Factory):
         return review.run(self._open, self._shut if close else lambda connection, failure: None)
 
     def _shut(self, connection: ServerConnection, failure: TLSFailure) -> None:
-        self._cuts.start(connection, connection.abort)
+        self.ends(connection)
         connection.shut(failure)
+
+    @property
+    def connections(self) -> tuple[ServerConnection, ...]:
+        """Those that are open."""
+        return tuple(self._open)
+
+    def ends(self, connection: ServerConnection) -> None:
+        """It has begun to end by our doing: close it at the close deadline, and cut it a second after that."""
+        self.ages.stop(connection)
+        self._last_words.start(connection, connection.expire)
+        self._cuts.start(connection, connection.abort)
 
     def opened(self, connection: ServerConnection) -> int:
         """Count it as open. @return: its number"""
@@ -133,31 +134,66 @@ class TLSFactory(protocol.Factory):
     def closed(self, connection: ServerConnection) -> None:
         """It is gone."""
         self._open.discard(connection)
+        self._last_words.stop(connection)
         self._cuts.stop(connection)
         if not self._open:
             waiting, self._all_closed = self._all_closed, []
             for each in waiting:
-                each.callback(None)
+                each()
 
-    def end_connections(self) -> Deferred[None]:
-        """Finish with each client; cut whoever is left a second after the close deadline. Fires when none is open."""
-        done: Deferred[None] = Deferred()
-        if not self._open:
-            done.callback(None)
-            return done
-        self._all_closed.append(done)
-        for connection in tuple(self._open):
-            connection.end()
-        cut = self.clock.callLater(self.close.seconds + 1, self._cut)
-        return done.addCallback(lambda _: cut.cancel() if cut.active() else None)
+    def drain(self, seconds: float) -> Deferred[int]:
+        """
+        Whoever is there may finish; who has not after so many seconds is ended.
 
-    def _cut(self) -> None:
+        @param seconds: 0 is for ever
+        @return: fires when no connection is open, with how many have not finished in time
+        """
+        self.draining = True
         for connection in tuple(self._open):
-            connection.abort()
+            connection.drain()
+        if not seconds or not self._open:
+            return self.emptied()
+        timer = self.clock.callLater(seconds, self.end_connections)
+        self._when_empty(lambda: timer.cancel() if timer.active() else None)
+        return self.emptied()
+
+    def end_connections(self) -> Deferred[int]:
+        """
+        Finish with each client now; cut whoever is left a second after the close deadline.
+
+        @return: as L{drain}
+        """
+        self.draining = True
+        for connection in tuple(self._open):
+            self._not_in_time(connection)
+            connection.finish(TLSFailure(Cause.DRAIN, "the service stops"))
+        return self.emptied()
+
+    def cut(self) -> None:
+        """Drop whoever is there."""
+        for connection in tuple(self._open):
+            self._not_in_time(connection)
+            connection.cut(TLSFailure(Cause.DRAIN, "the service stops at once"))
+
+    def emptied(self) -> Deferred[int]:
+        """Fires when no connection is open; see L{drain}."""
+        done: Deferred[int] = Deferred()
+        self._when_empty(lambda: done.callback(self._late))
+        return done
+
+    def _not_in_time(self, connection: ServerConnection) -> None:
+        self._late += connection.state != "closing"
+
+    def _when_empty(self, call: Callable[[], object]) -> None:
+        if self._open:
+            self._all_closed.append(call)
+        else:
+            call()
 
     def doStart(self) -> None:
         """The port listens."""
         super().doStart()
+        self.draining, self._late = False, 0
         for handler in self.hosts.handlers:
             handler.doStart()
 
@@ -165,9 +201,35 @@ class TLSFactory(protocol.Factory):
         """The port does not listen any more."""
         for handler in self.hosts.handlers:
             handler.doStop()
-        for policy in self.hosts.policies:
-            policy.stop()
+        for policy in self.hosts.policies:  # which those who are in their handshake are still to be asked
+            self._when_empty(policy.stop)
         super().doStop()
+
+    def _refusal(self, address: IAddress | None, passed_on: bool) -> Refusal | None:
+        """Why who connects from there is turned away. @param passed_on: whether it is a proxy, for somebody else"""
+        if passed_on:
+            return self.door.refusal(None)
+        elsewhere = self.hosts.sources.refusal(address)
+        return self.door.refusal(address) if elsewhere is None else Refusal(Cause.FROM, elsewhere)
+
+    def _tell_refused(self, address: IAddress | None, refusal: Refusal) -> None:
+        self.observers.tell(
+            Refused(
+                connection=next(_numbers),
+                listener=self.name,
+                address=address_text(address),
+                cause=refusal.cause,
+                detail=refusal.detail,
+                full=refusal.full,
+                hint=hint(Circumstances(TLSFailure(refusal.cause, refusal.detail))),
+            )
+        )
+
+    def _handled(self, hosts: Hosts) -> Hosts:
+        """With a handler each, for whose connections the door is told how many descriptors they need."""
+        made = hosts.handled_by(lambda host: self._handler)
+        self.door.descriptors = max((getattr(each, "descriptors", 1) for each in made.handlers), default=1)
+        return made
 
     def logPrefix(self) -> str:
         """Twisted's log names the handler, as its own TLS does."""

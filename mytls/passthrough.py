@@ -36,7 +36,10 @@ class Passthrough:
     @ivar peer: where it comes from and the name it asked for; nothing else is known of it
     @ivar bytes_in: bytes delivered
     @ivar bytes_out: bytes accepted
+    @ivar draining: whether the service stops
     """
+
+    draining = False
 
     def __init__(self, below: Any, owner: Owner, peer: Peer) -> None:
         self._below = below
@@ -76,6 +79,21 @@ class Passthrough:
         """The same, and what is unsent is dropped."""
         self._ended = self._ended or (cause, detail)
         self._below.abortConnection()
+
+    @property
+    def closing(self) -> bool:
+        """Whether it has begun to end, by anybody's doing."""
+        return self._ended is not None or self.protocol is None or bool(getattr(self._below, "disconnecting", False))
+
+    def expire(self) -> None:
+        """Close when all is sent, whatever the handler still wants."""
+        self._below.unregisterProducer()
+        self._below.loseConnection()
+
+    def queued(self) -> int:
+        """How many bytes wait for the peer to read, where the transport below can tell."""
+        queued = getattr(self._below, "queued", None)
+        return queued() if queued is not None else 0
 
     def getHost(self) -> Any:
         """Our address, or the one that the client has connected to at a proxy in front of us."""

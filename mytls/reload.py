@@ -12,6 +12,7 @@ hang. Neither is the end of reloading, and a thread that hangs does not keep the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any, Generic, TypeVar
@@ -78,7 +79,11 @@ class NotNow(ConfigurationError):
 
 
 class Reloader(Generic[Plan]):
-    """Keeps what is served as the files say."""
+    """
+    Keeps what is served as the files say.
+
+    @ivar outcomes: how many attempts have C{changed} something, were C{unchanged}, or have C{failed}
+    """
 
     def __init__(
         self,
@@ -96,6 +101,7 @@ class Reloader(Generic[Plan]):
         @param build: reads files and makes of them what will be served; raises L{ConfigurationError}; runs aside
         @param apply: serves it, as a whole or not at all; tells what has changed
         """
+        self.outcomes: Counter[str] = Counter()
         self._files = files
         self._clock = clock
         self._loaded_at = clock.seconds()
@@ -180,6 +186,7 @@ class Reloader(Generic[Plan]):
         finally:
             files.forget()
             self._files = files
+        self.outcomes["changed" if changes else "unchanged"] += 1
         mended, self._told = bool(self._told), ()
         if changes or mended or asked:
             self._observers.tell(Reloaded(changes=tuple(changes), mended=mended))
@@ -197,6 +204,7 @@ class Reloader(Generic[Plan]):
         return done.addErrback(_as_error)
 
     def _failed(self, lines: tuple[str, ...], asked: bool) -> None:
+        self.outcomes["failed"] += 1
         if asked or lines != self._told:
             self._observers.tell(ReloadFailed(lines=lines))
         self._told = lines

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredList, gatherResults, inlineCallbacks, succeed
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.addresses import address_text
 from mytls.changes import changes, shut_out
-from mytls.endpoint import TLSServerEndpoint, plain_endpoint, tls_endpoint
+from mytls.connection import ServerConnection
+from mytls.draining import Drain
+from mytls.endpoint import TLSServerEndpoint, joined_endpoint, tls_endpoint
 from mytls.errors import ConfigurationError, one_line
 from mytls.events import Observers
-from mytls.guards.sources import Sources
+from mytls.exitstatus import ExitStatus
+from mytls.guards.descriptors import Budget
+from mytls.guards.limits import Door, Room
+from mytls.guards.sources import Proxies
 from mytls.handled import Handlers, handlers_of
 from mytls.handlers.places import unsafe
 from mytls.handlers.proxy import ProxyFactory
 from mytls.hosts import Hosts
-from mytls.listener import TurnedAway, turned_away
+from mytls.listener import TLSFactory
 from mytls.loading import Loaded
 from mytls.reload import NotNow, Reloader
 from mytls.review import Reviewed
-from mytls.settings import HostSettings, ListenerSettings, Settings
-from mytls.sockets import write_at_once
+from mytls.settings import HostSettings, Limits, ListenerSettings, Settings
 from mytls.strings import place_of
 from mytls.tls import advice
 from mytls.tls.workload import Following, Workload
@@ -79,61 +83,30 @@ class Plan:
         return tuple(dict.fromkeys(workload for each in loaded for workload in each.workloads))
 
 
-class _Plain(Factory):
-    """
-    The handler of a place that has no TLS of ours; another can take its place.
-
-    @ivar sources: where clients may connect from
-    @ivar name: the address of the port, as logs write it
-    """
-
-    noisy = False
-
-    def __init__(self, handler: IProtocolFactory, sources: Sources, observers: Observers) -> None:
-        self.handler = handler
-        self.sources = sources
-        self.name = "unknown"
-        self._observers = observers
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        if turned_away(addr, self.sources, self.name, self._observers):
-            return TurnedAway()
-        return self.handler.buildProtocol(addr)  # type: ignore[arg-type]  # None where the port knows no address
-
-    def doStart(self) -> None:
-        super().doStart()
-        self.handler.doStart()
-
-    def doStop(self) -> None:
-        self.handler.doStop()
-        super().doStop()
-
-    def swap(self, handler: IProtocolFactory) -> None:
-        """Clients who come from now on meet this handler."""
-        if handler is self.handler:
-            return
-        old, self.handler = self.handler, handler
-        if self.numPorts:
-            handler.doStart()
-            old.doStop()
-
-
 class _Listener:
     """
     One place to listen at.
 
     @ivar description: how the user wrote it
+    @ivar written: its endpoint string, where it has one
     @ivar port: what listens, once it does
+    @ivar address: where it listens, or has listened last, as logs write it
     """
 
-    def __init__(self, description: str, endpoint: IStreamServerEndpoint, handler: IProtocolFactory, serves: str):
+    def __init__(
+        self, description: str, endpoint: TLSServerEndpoint, hosts: Hosts | None, handler: IProtocolFactory, serves: str
+    ) -> None:
+        """@param hosts: whom its clients meet; None where the program has said it"""
         self.description = description
         self.endpoint = endpoint
+        self.hosts = hosts
         self.handler = handler
         self.serves = serves
-        self.hosts: Hosts | None = None
         self.port: IListeningPort | None = None
         self._wanted = False
+        self.address: str | None = None
+        self.written = description
+        self._ending: list[TLSFactory] = []
 
     def listen(self) -> Deferred[IListeningPort]:
         """Listen. Fires with the port."""
@@ -145,9 +118,7 @@ class _Listener:
             port.stopListening()
             return port
         self.port = port
-        write_at_once(port)
-        if isinstance(self.handler, _Plain):
-            self.handler.name = self.where()
+        self.address = self.where()
         _log.info("serving {handler} at {address}", handler=self.serves, address=self.where())
         return port
 
@@ -155,51 +126,111 @@ class _Listener:
         """The address, as logs write it."""
         return self.description if self.port is None else address_text(self.port.getHost())
 
-    def become(self, hosts: Hosts | None, handler: IProtocolFactory, serves: str, sources: Sources) -> list[str]:
-        """Serve these from now on. @param sources: of a place without TLS of ours. @return: what has changed"""
+    def become(self, settings: ListenerSettings, hosts: Hosts, serves: str) -> list[str]:
+        """Serve these from now on. @return: what has changed"""
         self.serves, old = serves, self.hosts
-        if hosts is None:
-            assert isinstance(self.handler, _Plain)
-            found = [f"handler {serves}"] if handler is not self.handler.handler else []
-            found.extend(["other from"] if sources != self.handler.sources else [])
-            self.handler.sources = sources
-            self.handler.swap(handler)
-            return [f"{self.where()}: {change}" for change in found]
-        assert isinstance(self.endpoint, TLSServerEndpoint)
         assert old is not None
         self.hosts = hosts
         self.endpoint.swap(hosts)
-        return changes(self.where(), old, hosts)
+        found = changes(self.where(), old, hosts)
+        door, limits = self.endpoint.door, (settings.max_connections, settings.at_limit)
+        if (door.most, door.at_limit) != limits:
+            door.most, door.at_limit = limits
+            found.append(f"{self.where()}: other max-connections or at-limit")
+        return found
+
+    @property
+    def connections(self) -> list[ServerConnection]:
+        """Those that are open, also when it listens no more."""
+        return [each for factory in (*self.endpoint.factories, *self._ending) for each in factory.connections]
 
     def review(self, close: bool) -> Deferred[Reviewed]:
         """See L{TLSServerEndpoint.review}."""
-        return self.endpoint.review(close) if isinstance(self.endpoint, TLSServerEndpoint) else succeed(Reviewed())
+        return self.endpoint.review(close)
 
-    def stop(self) -> Deferred[Any]:
-        """Listen no more, and finish with every client. Fires when the last is gone."""
+    def stop(self, seconds: float) -> Deferred[int]:
+        """
+        Listen no more, and let every client finish.
+
+        @param seconds: how long that may take; 0 is for ever
+        @return: fires when the last is gone, with how many have not finished in time
+        """
         self._wanted = False
-        waiting: list[Any] = []
-        if self.port is not None:
-            waiting.append(self.port.stopListening())
-            self.port = None
-        if isinstance(self.endpoint, TLSServerEndpoint):
-            factories, self.endpoint.factories = self.endpoint.factories, []
-            waiting.extend(factory.end_connections() for factory in factories)
-        return DeferredList([each for each in waiting if each is not None])
+        port, self.port = self.port, None
+        closed: Deferred[object] = succeed(None) if port is None else maybeDeferred(port.stopListening)
+        closed.addErrback(self._stays_behind)
+        before = [factory.emptied() for factory in self._ending]
+        factories, self.endpoint.factories = self.endpoint.factories, []
+        self._ending = [factory for factory in (*self._ending, *factories) if factory.connections]
+        gone = gatherResults([*before, *(factory.drain(seconds) for factory in factories)]).addCallback(sum)
+        return closed.addCallback(lambda _: gone)
+
+    def _stays_behind(self, failure: Failure) -> None:
+        """A socket in a folder that is not ours to write, since twistd has given up privileges, holds up nothing."""
+        failure.trap(OSError)
+        why = failure.value.strerror if isinstance(failure.value, OSError) else ""
+        _log.warn("{line}", line=f"{self.description}: the socket stays behind: {why}")
+
+    def cut(self) -> None:
+        """Drop whoever is there, and came before it has stopped."""
+        for factory in self._ending:
+            factory.cut()
+
+
+class Beside(Protocol):
+    """What a service has beside it."""
+
+    def listen(self) -> None:
+        """Listen. @raise ConfigurationError: the place is not to be had"""
+
+    def stop(self) -> Deferred[None]:
+        """Listen no more, if it does. Fires when nothing is left."""
+
+
+class Other(Protocol):
+    """Who else serves, elsewhere."""
+
+    @property
+    def left(self) -> int:
+        """How many connections there are."""
+
+    def drain(self) -> Deferred[int]:
+        """See L{TLSService.drain}."""
+
+    def cut(self) -> None:
+        """See L{TLSService.cut}."""
+
+
+class NothingBeside:
+    """Nothing."""
+
+    def listen(self) -> None:
+        """Nowhere."""
+
+    def stop(self) -> Deferred[None]:
+        """At once."""
+        return succeed(None)
 
 
 @implementer(IService)
 class TLSService(Service):
     """
-    Listens while it runs; when it stops, finishes with every client first.
+    Listens while it runs; when it stops, lets every client finish first, up to a deadline.
 
     @ivar greeting: a line for the log, once it listens
+    @ivar exit_status: where the signals TERM and INT stop it, and the process with it: whose status that is
     @ivar plan: what it serves
+    @ivar beside: what listens before it, and goes on until its last connection is gone
+    @ivar others: who else serves, and drains with it
     @ivar reloads_on_hangup: whether the signal HUP makes it reload while it runs, which takes the process's handler
+    @ivar on_reload: called with the Deferred of each reload that is asked for
     """
 
     greeting = ""
     reloads_on_hangup = False
+    beside: Beside = NothingBeside()
+    others: Sequence[Other] = ()
+    exit_status: ExitStatus | None = None
 
     def __init__(
         self,
@@ -230,12 +261,16 @@ class TLSService(Service):
         self._trouble: CannotStart | None = None
         self._hangup: Any = None
         self._warned: set[str] = set()
+        self.on_reload: Callable[[Deferred[bool]], object] = lambda done: None
+        self._drain: Drain | None = None
+        self._room = Room(reactor, plan.settings.limits)
         self._handlers = self._handlers_for(plan)
         self._listeners = {key: self._made(*each) for key, each in _by_place(plan).items()}
         order = list(self._listeners.items())
         for at, endpoint in own.items():
             order.insert(at, (("own", at), self._given(endpoint)))
         self._listeners = dict(order)
+        self._left: list[_Listener] = []
         self._reloader = reloader(self._apply)
         self._following = Following(reactor, self._reloader.reload)
 
@@ -243,6 +278,16 @@ class TLSService(Service):
     def addresses(self) -> list[Any]:
         """Where it listens now, as Twisted's addresses."""
         return [each.port.getHost() for each in self._listeners.values() if each.port is not None]
+
+    @property
+    def listeners(self) -> tuple[_Listener, ...]:
+        """The places that it serves, in their order."""
+        return tuple(self._listeners.values())
+
+    @property
+    def connections(self) -> list[ServerConnection]:
+        """All that are open, also those of places that are served no more."""
+        return [each for listener in (*self._listeners.values(), *self._left) for each in listener.connections]
 
     def privilegedStartService(self) -> None:
         """
@@ -261,13 +306,93 @@ class TLSService(Service):
         self._following.only(*self.plan.workloads)
 
     def stopService(self) -> Deferred[Any]:
-        """Listen no more and finish with every client. Fires when the last connection is gone."""
+        """Listen no more and let every client finish, up to the drain deadline. Fires when the last is gone."""
         super().stopService()
-        self._listening = False
-        self._reloader.stop()
-        self._following.only()
-        self._heed_hangup(False)
-        return DeferredList([listener.stop() for listener in self._listeners.values()])
+        return self.drain().addCallback(lambda _: self.beside.stop())
+
+    # --- stopping
+
+    def drain(self) -> Deferred[int]:
+        """
+        Do what the signal TERM does: listen no more, let every client finish up to the drain deadline, and end those
+        who are left. Where signals stop the process, so does this, afterwards.
+
+        @return: fires when the last is gone, with how many have not finished in time
+        """
+        if self._drain is None:
+            was = self._observers if self._listening and not self._starting else Observers()
+            self._listening = False
+            self._reloader.stop()
+            self._following.only()
+            self._heed_hangup(False)
+            seconds = self._at_start.deadlines.drain
+            stopped = [other.drain() for other in self.others]
+            stopped += [listener.stop(seconds) for listener in (*self._listeners.values(), *self._left)]
+            self._drain = Drain(self._reactor, seconds, lambda: self.left)
+            self._drain.begin(stopped, was)
+            self._drain.done().addCallback(self._last)
+        return self._drain.done()
+
+    def cut(self) -> None:
+        """Drop every client who is still there, once it drains."""
+        if self._drain is not None:
+            for listener in (*self._listeners.values(), *self._left):
+                listener.cut()
+            for other in self.others:
+                other.cut()
+
+    def pause(self) -> int:
+        """
+        Accept nobody any more, and let all go on who are there: others have these sockets too, and accept.
+
+        @return: how many are in their handshake
+        """
+        self._room.paused = True
+        for listener in self._listeners.values():
+            if isinstance(listener.port, FileDescriptor):
+                listener.port.pauseProducing()
+        return sum(each.state in ("handshake", "policy") for each in self.connections)
+
+    @property
+    def draining(self) -> bool:
+        """Whether it stops, or has stopped."""
+        return self._drain is not None
+
+    @property
+    def left(self) -> int:
+        """How many connections there are."""
+        return len(self.connections) + sum(other.left for other in self.others)
+
+    @property
+    def until(self) -> float | None:
+        """The clock's time at which those who are left are ended; None where it does not drain, or for ever."""
+        return None if self._drain is None else self._drain.until
+
+    def _heed_end(self) -> None:
+        """Only the running reactor lets go of its own answer to these."""
+        if self.exit_status is not None and not self.draining:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._asked_to_end)
+
+    def _asked_to_end(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self.cut if self.draining else self.drain)
+
+    def _last(self, unfinished: int) -> Deferred[None]:
+        return self.beside.stop().addCallback(lambda _: self._leave(unfinished))
+
+    def _leave(self, unfinished: int) -> None:
+        if self.exit_status is None:
+            return
+        if unfinished:
+            self.exit_status.value = 1
+        if not self._starting:
+            with suppress(ReactorNotRunning):  # somebody else has stopped it, and waits for us
+                self._reactor.stop()
+
+    @property
+    def reloads(self) -> Mapping[str, int]:
+        """How many reloads there were, by C{changed}, C{unchanged} and C{failed}."""
+        return self._reloader.outcomes
 
     def reload(self) -> Deferred[bool]:
         """
@@ -276,7 +401,9 @@ class TLSService(Service):
 
         @return: fires with whether it is served now; the log says what has changed, or why not
         """
-        return self._reloader.reload()
+        done = self._reloader.reload()
+        self.on_reload(done)
+        return done
 
     # --- starting
 
@@ -286,10 +413,14 @@ class TLSService(Service):
         try:
             for do in self._first:
                 do()
+            self.beside.listen()
         except ConfigurationError as error:
             raise CannotStart(str(error)) from None
         self._listening = self._starting = True
+        self._drain = None
         self._heed_hangup(self.reloads_on_hangup)
+        if self.exit_status is not None:
+            self._reactor.callWhenRunning(self._heed_end)
         self._warn(self.plan)
         for listener in self._listeners.values():
             listener.listen().addErrback(self._cannot_listen, listener)
@@ -298,6 +429,7 @@ class TLSService(Service):
                 self.stopService()
                 raise trouble
         self._starting = False
+        self._room.budget = Budget.of_process()
         if self.greeting:
             _log.info("{line}", line=self.greeting)
 
@@ -342,7 +474,7 @@ class TLSService(Service):
         except BaseException:  # sys.exit of a handler's own too
             self._handlers = handlers
             for listener in ready.values():
-                listener.stop()
+                listener.stop(self._at_start.deadlines.drain)
             raise
         close = plan.settings.on_reload == "close"
         reviewed = yield gatherResults([listener.review(close) for listener in self._listeners.values()])
@@ -376,34 +508,43 @@ class TLSService(Service):
         for key, listener in self._listeners.items():
             if key in wanted:
                 settings, loaded = wanted[key]
-                found.extend(listener.become(*self._parts(settings, loaded), Sources(settings.base.from_)))
+                hosts, _, serves = self._parts(settings, loaded)
+                found.extend(listener.become(settings, hosts, serves))
             elif key[0] != "own":
                 found.append(f"{listener.where()} is gone")
-                listener.stop()
+                listener.stop(self._at_start.deadlines.drain)
+                self._left = [each for each in (*self._left, listener) if each.connections]
                 del running[key]
         self._listeners = running
         if plan.settings.on_reload != self.plan.settings.on_reload:
             found.append(f"on-reload {self.plan.settings.on_reload} -> {plan.settings.on_reload}")
         found.extend(_only_at_start(self._at_start, self.plan.settings, plan.settings))
+        found.extend(self._limited(plan.settings.limits))
         self.plan = plan
         self._following.only(*plan.workloads)
         self._warn(plan)
         return found
 
+    def _limited(self, limits: Limits) -> list[str]:
+        """What bounds connections holds at once; what bounds the threads and programs of handlers, from the start."""
+        old, at_start = self._room.limits, self._at_start.limits
+        self._room.limits = limits
+        self._room.look()
+        handlers = {name: getattr(at_start, name) for name in ("max_threads", "max_processes")}
+        changed = attrs.evolve(limits, **handlers) != attrs.evolve(old, **handlers)
+        return ["other limits"] if changed else []
+
     # --- the parts of a listener
 
     def _made(self, settings: ListenerSettings, loaded: Loaded | None) -> _Listener:
         hosts, handler, serves = self._parts(settings, loaded)
+        about = self._at_start.deadlines, self._observers, self._room
         try:
-            if hosts is None:
-                endpoint = plain_endpoint(self._reactor, settings.endpoint)
-                plain = _Plain(handler, Sources(settings.base.from_), self._observers)
-                return _Listener(settings.as_written(), endpoint, plain, serves)
-            tls = tls_endpoint(self._reactor, settings, hosts, self._at_start.deadlines, self._observers)
+            endpoint = tls_endpoint(self._reactor, settings, hosts, *about)
         except ConfigurationError as error:
             raise ConfigurationError(f"{settings.as_written()}: {error}") from None
-        listener = _Listener(settings.as_written(), tls, handler, serves)
-        listener.hosts = hosts
+        listener = _Listener(settings.as_written(), endpoint, hosts, handler, serves)
+        listener.written = settings.endpoint
         return listener
 
     def _given(self, endpoint: IStreamServerEndpoint) -> _Listener:
@@ -412,12 +553,20 @@ class TLSService(Service):
             why = None if self._at_start.unsafe_plaintext else unsafe(True, kind, handler.descriptions)
             if why is not None:
                 raise ConfigurationError(f"--handler {self._default}: {why}; --unsafe-plaintext lets it")
-        return _Listener(f"--endpoint {kind}", endpoint, handler, self._name(None))
+        name = self._name(None)
+        if isinstance(endpoint, TLSServerEndpoint):
+            endpoint.door.room = self._room
+        else:
+            hosts = Hosts.without_tls(HostSettings(), Proxies(), handler, name)
+            about = self._at_start.deadlines, self._observers, Door(self._room)
+            endpoint = joined_endpoint(self._reactor, endpoint, hosts, *about)
+        return _Listener(f"--endpoint {kind}", endpoint, None, handler, name)
 
-    def _parts(self, settings: ListenerSettings, loaded: Loaded | None) -> tuple[Hosts | None, IProtocolFactory, str]:
+    def _parts(self, settings: ListenerSettings, loaded: Loaded | None) -> tuple[Hosts, IProtocolFactory, str]:
         if loaded is None:
-            said = settings.base.handler
-            return None, self._handler(settings.base), self._name(said)
+            handler, serves = self._handler(settings.base), self._name(settings.base.handler)
+            proxies = Proxies.of(settings.proxy_protocol)
+            return Hosts.without_tls(settings.base, proxies, handler, serves), handler, serves
         hosts = loaded.hosts.handled_by(
             lambda host: self._handler(host.settings), lambda host: self._name(host.settings.handler)
         )
@@ -475,8 +624,11 @@ def _by_place(plan: Plan) -> dict[Any, tuple[ListenerSettings, Loaded | None]]:
 
 def _only_at_start(first: Settings, old: Settings, new: Settings) -> list[str]:
     """What a reload leaves as it is, and should say so once. @param first: what the service runs with"""
-    names = ("deadlines", "limits", "reload_interval", "log", "keylog", "status", "unsafe_status", "workers")
+    names = ("deadlines", "reload_interval", "log", "keylog", "status", "unsafe_status", "workers")
     changed = [name for name in names if getattr(new, name) not in (getattr(first, name), getattr(old, name))]
+    for name in ("max_threads", "max_processes"):
+        if getattr(new.limits, name) not in (getattr(first.limits, name), getattr(old.limits, name)):
+            changed.append(name)
     return [f"{name.replace('_', ' ')}: needs a restart" for name in changed]
 
 

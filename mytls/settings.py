@@ -79,6 +79,7 @@ class Log:
     @ivar to: `twistd`, `file:PATH`, `syslog` or `journal`
     @ivar rotate: the size of that file, in bytes, at which a new one is begun; 0 is never
     @ivar keep: how many old ones are kept
+    @ivar repeats: how many failures of one cause have a line each in a minute; 0 is all of them
     @ivar quiet: the classes of events that have no line
     """
 
@@ -86,6 +87,7 @@ class Log:
     to: str = "twistd"
     rotate: int = 0
     keep: int = 10
+    repeats: int = 10
     quiet: tuple[str, ...] = ()
 
 
@@ -469,6 +471,7 @@ class Settings:
     @ivar unsafe_plaintext: whether plaintext may go over a network
     @ivar status: the endpoint string of the status service, or None
     @ivar unsafe_status: whether that may be where strangers reach it
+    @ivar folder: where relative paths in its string count from; the working directory, if empty
     @ivar workers: how many processes serve; 0 is as many as there are cores
     @ivar backend: how the handler that is made from these deals with its backends: it is that of one host
     @ivar wrote: how the user wrote the keys of L{GLOBAL_KEYS}, by their words
@@ -485,6 +488,7 @@ class Settings:
     backend: BackendSettings = BackendSettings()
     status: str | None = None
     unsafe_status: bool = False
+    folder: str = attrs.field(default="", eq=False)
     workers: int = 1
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
@@ -516,6 +520,7 @@ class Settings:
             unsafe_plaintext=said.get("unsafe-plaintext", self.unsafe_plaintext),
             status=said.get("status", self.status),
             unsafe_status=said.get("unsafe-status", self.unsafe_status),
+            folder="" if "status" in said else self.folder,
             workers=said.get("workers", self.workers),
             wrote={**self.wrote, **{word: f"--{word}" for word in said}},
         )

@@ -20,7 +20,7 @@ _SERVER_PEM = ("server.pem",)
 #: The words that say where to listen, and not what is served there.
 _WHERE = ("port", "interface", "backlog", "over")
 #: The keys that a listener may have without TLS of ours, besides those of backends.
-_WITHOUT_TLS = ("handler", "endpoint", "from")
+_WITHOUT_TLS = ("handler", "endpoint", "from", "proxy-protocol", "max-connections", "at-limit")
 #: The words of Twisted's `tcp:`, which may go without their names in this order.
 _ORDER_OF_TCP = ("port", "interface", "backlog")
 

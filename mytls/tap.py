@@ -6,19 +6,26 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.python import usage
 
 from mytls import __version__
-from mytls.assemble import development_endpoint, service_from_file, service_of_strings
+from mytls.assemble import development_endpoint, service_from_file, service_of_strings, supervised
 from mytls.errors import ConfigurationError, nearest, one_line
+from mytls.exitstatus import ExitStatus
 from mytls.handlers import BUILT_IN
 from mytls.keys import OPTION_KEYS, Key
 from mytls.running import TLSService
 from mytls.settings import Settings
+from mytls.systemd.notify import Nobody
+from mytls.systemd.supervised import Supervision
 from mytls.table import table
+from mytls.workers.child import Launch
+from mytls.workers.roles import Alone, Role, role_of
+from mytls.workers.seat import Seat
 
 
 class Options(usage.Options):
@@ -26,6 +33,7 @@ class Options(usage.Options):
     The options of `twistd mytls`.
 
     @ivar service: what they ask for, once they are parsed
+    @ivar role: what this process has to do with it
     """
 
     synopsis = "[--endpoint STRING]... [--handler STRING] [--config FILE] [options]"
@@ -47,6 +55,10 @@ class Options(usage.Options):
         self._handler: str | None = None
         self._config: str | None = None
         self._check = False
+        self._exit_status = ExitStatus()
+        self._supervision = Supervision(Nobody())
+        self._words: tuple[str, ...] = ()
+        self.role: Role = Alone()
         self.service: TLSService | None = None
 
     def opt_endpoint(self, string: str) -> None:
@@ -86,6 +98,7 @@ class Options(usage.Options):
 
     def parseOptions(self, options: Any = None) -> None:
         """What the user typed. Each error is a line on standard error, and then the end with status 1."""
+        self._words = tuple(sys.argv[1:] if options is None else options)
         try:
             super().parseOptions(options)
             self.service = self._assemble()
@@ -107,22 +120,49 @@ class Options(usage.Options):
             sys.path.insert(0, here)
         # A reload that is asked for before all is loaded must not be the end.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # where there are no workers, there are none to roll
+        self._supervision = Supervision.asked(os.environ)
         given = {key.word: _value(key, self[key.word]) for key in OPTION_KEYS if self[key.word] not in (None, 0)}
         made = self._of_file(self._config, given) if self._config is not None else self._of_strings(given)
         made.reloads_on_hangup = True
+        made.exit_status = self._exit_status
         return made
+
+    def supervised(self) -> IService:
+        """The service as its role runs it, and around it what tells systemd how it is, where that is asked for."""
+        assert self.service is not None
+        return supervised(self.service, self.role, self._supervision)
 
     def _of_file(self, path: str, given: dict[str, Any]) -> TLSService:
         for option, said in (("--endpoint", self._endpoints[:1]), ("--handler", self._handler)):
             if said:
                 raise usage.UsageError(f"{option} has no place beside --config, where {path} says it")
-        return service_from_file(path, options=given)
+        return service_from_file(path, options=given, observers=self._supervision.observers, role_for=self._role_for)
 
     def _of_strings(self, given: dict[str, Any]) -> TLSService:
         development, command = ([], "") if self._endpoints else development_endpoint()
-        made = service_of_strings(self._endpoints or development, self._handler or "echo", Settings.of((), given))
+        settings = Settings().merged(given)
+        made = service_of_strings(
+            self._endpoints or development,
+            self._handler or "echo",
+            settings,
+            observers=self._supervision.observers,
+            role_for=self._role_for,
+        )
         made.greeting = f"connect with: {command}" if command else ""
         return made
+
+    def _role_for(self, settings: Settings) -> Role:
+        self.role = role_of(settings, self._launch, Seat.taken(os.environ))
+        return self.role
+
+    def _launch(self) -> Launch:
+        """How workers are started: with what was typed."""
+        of_twistd: Mapping[str, Any] = self.parent or {}
+        if of_twistd.get("chroot") is not None:
+            raise ConfigurationError("--workers: of no use with --chroot, where there is no Python to start them with")
+        of_systemd = tuple(filter(None, os.environ.get("LISTEN_FDNAMES", "").split(":")))
+        return Launch(self._words, os.getcwd(), of_twistd.get("reactor"), dict(os.environ), of_systemd)
 
     def _explained(self, text: str) -> str:
         unknown = re.fullmatch(r"option (--?)(\S+) not recognized", text)
@@ -140,5 +180,4 @@ def _value(key: Key, written: Any) -> Any:
 
 def makeService(options: Options) -> IService:
     """What twistd runs."""
-    assert options.service is not None
-    return options.service
+    return options.supervised()

@@ -144,3 +144,20 @@ class Wrote(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._names.union(self._above))
+
+
+class WroteAt(Mapping[str, str]):
+    """The same of keys in several tables, by other names than they have there."""
+
+    def __init__(self, source: Source, paths: Mapping[str, Path]) -> None:
+        self._source = source
+        self._paths = paths
+
+    def __getitem__(self, name: str) -> str:
+        return self._source.wrote(self._paths[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)

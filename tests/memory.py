@@ -303,7 +303,7 @@ class Link:
             Hosts.only(options or tls_options()),
             self.handler,
             self.clock,
-            deadlines or Deadlines(),
+            deadlines or Deadlines(idle=0.0),
             Observers([self.events.append]),
         )
         self.protocol = cast(ServerConnection, self.factory.buildProtocol(CLIENT_ADDRESS))

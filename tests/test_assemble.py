@@ -9,6 +9,7 @@ from typing import Any
 from cryptography import x509
 from twisted.application.service import IService, MultiService
 from twisted.internet import tcp
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -125,7 +126,7 @@ class StartTests(ServiceTests):
         self.assertEqual([each[0] for each in self.reactor.tcpServers], [1, 2, 3, 4])
         self.assertEqual([each.port for each in made.addresses], [1, 2, 3, 4])
         factories = [type(each[1]).__name__ for each in self.reactor.tcpServers]
-        self.assertEqual(factories, ["TLSFactory", "TLSFactory", "TLSFactory", "_Plain"])
+        self.assertEqual(factories, ["TLSFactory"] * 4)
 
     def test_prefix_in_capitals(self) -> None:
         """Twisted takes prefixes in capitals too; TLS is ours there as well."""
@@ -237,7 +238,7 @@ class StopTests(ServiceTests):
     def connected(self) -> tuple[TLSService, Link, list[Event]]:
         """A service, and a client of it."""
         events: list[Event] = []
-        made = self.started(f"ssl:1:{self.files}", observers=[events.append], deadlines=Deadlines(close=5))
+        made = self.started(f"ssl:1:{self.files}", observers=[events.append], deadlines=Deadlines(close=5, drain=2))
         link = Link(factory=self.reactor.tcpServers[0][1])
         link.handshake()
         return made, link, events
@@ -250,9 +251,13 @@ class StopTests(ServiceTests):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_says_goodbye(self) -> None:
-        """A client gets close_notify, and the service waits for its answer."""
+        """A client may go on, gets close_notify at the drain deadline, and the service waits for its answer."""
         made, link, _ = self.connected()
         done = made.stopService()
+        link.client.send(b"x")
+        link.pump()
+        self.assertEqual((bytes(link.received), link.peer_finished), (b"x", False))
+        self.reactor.advance(2)
         self.assertNoResult(done)
         link.pump()
         self.assertTrue(link.peer_finished)
@@ -262,10 +267,10 @@ class StopTests(ServiceTests):
         self.successResultOf(done)
 
     def test_silent_client(self) -> None:
-        """A client that never answers is waited for no longer than the deadline says, and a second."""
+        """A client that never answers is waited for no longer than the two deadlines say, and a second."""
         made, link, events = self.connected()
         done = made.stopService()
-        for _ in range(70):
+        for _ in range(81):
             self.reactor.advance(0.1)
         self.assertIsNotNone(link.socket.lost)
         self.successResultOf(done)
@@ -452,6 +457,9 @@ class LateEndpointTests(SynchronousTestCase):
 
         class Port:
             closed = False
+
+            def getHost(self) -> IPv4Address:
+                return IPv4Address("TCP", "127.0.0.1", 1)
 
             def stopListening(self) -> None:
                 self.closed = True

@@ -255,7 +255,7 @@ class StoppingTests(SynchronousTestCase):
         self.assertEqual(link.clock.getDelayedCalls(), [])
 
     def test_drainable(self) -> None:
-        """A handler that wants to end by itself is told, and ends by itself."""
+        """A handler that wants to be told when the service stops is told, and may end by itself."""
 
         @implementer(IDrainable)
         class Drains(Recorder):
@@ -265,9 +265,12 @@ class StoppingTests(SynchronousTestCase):
 
         link = Link(RecorderFactory(Drains))
         link.handshake()
-        link.factory.end_connections()
+        done = link.factory.drain(30)
         link.pump()
         self.assertEqual(bytes(link.received), b"goodbye")
+        link.client.shutdown()
+        link.pump()
+        self.assertEqual(self.successResultOf(done), 0)
 
     def test_cut(self) -> None:
         """Who holds on is cut a second after the close deadline."""

@@ -22,7 +22,7 @@ from mytls.listener import TLSFactory
 from mytls.proxyheader import ProxyHeader
 from mytls.proxytlvs import TLV, Type
 from mytls.review import Reviewed
-from mytls.settings import Deadlines
+from mytls.settings import Deadlines, Log
 from mytls.tls.contexts import connection_maker
 from tests.lines import log_lines
 from tests.memory import CLIENT_ADDRESS, SERVER_ADDRESS, Link, RecorderFactory, tls_options
@@ -171,7 +171,7 @@ class ClientTests(PassedOnTests):
         """The line of the log has the client, and the proxy that it came by."""
         lines = log_lines(self)
         self.passed_on(HEADER).reset()
-        AccessLog()(self.events[-1])
+        AccessLog(Log(), Clock())(self.events[-1])
         self.assertRegex(lines[-1], "^closed 203.0.113.7:40000 at [^ ]+ via=192.0.2.1:50000 name=localhost TLSv1.3 ")
 
 
@@ -298,7 +298,7 @@ class HealthTests(PassedOnTests):
     def silenced(self) -> bool:
         """Whether the last that has happened has no line where health checks have none."""
         lines = log_lines(self)
-        AccessLog(["health-checks"])(self.events[-1])
+        AccessLog(Log(quiet=("health-checks",)), Clock())(self.events[-1])
         return not lines
 
     def test_connects_and_goes(self) -> None:

@@ -52,7 +52,7 @@ class PassthroughTests(SynchronousTestCase):
             None,
         )
         self.clock = Clock()
-        factory = TLSFactory(hosts, self.plain, self.clock, Deadlines(), Observers([self.events.append]))
+        factory = TLSFactory(hosts, self.plain, self.clock, Deadlines(idle=0), Observers([self.events.append]))
         link = Link(handler=self.raw, factory=factory, server_name=name, clock=self.clock)
         try:
             link.client.do_handshake()
@@ -173,5 +173,5 @@ class PassthroughTests(SynchronousTestCase):
         """When the service stops its connections are closed as others are."""
         link = self.link()
         link.to_server(self.hello)
-        self.assertEqual(self.successResultOf(link.factory.end_connections()), None)
+        self.assertEqual(self.successResultOf(link.factory.end_connections()), 1)
         self.assertIsInstance(link.recorder.lost, ConnectionDone)

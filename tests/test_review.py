@@ -256,7 +256,8 @@ class CloseTests(ReviewTests):
         asked = made.reload()
         self.assertNoResult(asked)
         made.stopService()
-        self.reactor.advance(6)
+        for _ in range(40):
+            self.reactor.advance(1)
         self.successResultOf(asked)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 

@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import mytls.assemble
 from mytls.assemble import service, service_from_file
+from mytls.connection import ServerConnection
 from mytls.endpoint import TLSServerEndpoint
 from mytls.errors import Cause, ConfigurationError
 from mytls.events import Event, Refused, Reloaded, ReloadFailed
@@ -28,7 +29,7 @@ from mytls.peer import Identity
 from mytls.running import CannotStart, TLSService
 from tests.files import folder
 from tests.lines import log_lines
-from tests.memory import Link, RecorderFactory, client_context
+from tests.memory import CLIENT_ADDRESS, Link, RecorderFactory, SocketInMemory, client_context
 from tests.tls.authority import Authority, showing
 
 
@@ -213,6 +214,8 @@ class ListenerTests(RunningTests):
         self.write(A)
         self.reactor.advance(10)
         self.assertEqual(sorted(self.reactor.listening), [1])
+        self.assertEqual(self.says(gone, b"not yet"), b"not yet")
+        self.reactor.advance(30)
         gone.pump()
         self.assertTrue(gone.peer_finished)
         self.assertIs(self.reactor.listening[1], factory)
@@ -259,11 +262,23 @@ class ListenerTests(RunningTests):
         """The handler of a plain listener changes too, where it stands."""
         self.of_file('endpoint = "tcp:5"\nhandler = "echo"')
         factory = self.reactor.listening[5]
-        self.assertEqual(type(factory.buildProtocol(None)).__name__, "Echo")
+        self.assertEqual(self.answer(factory), b"hello")
         self.write('endpoint = "tcp:5"\nhandler = "discard"')
         self.reactor.advance(10)
         self.assertIs(self.reactor.listening[5], factory)
-        self.assertEqual(type(factory.buildProtocol(None)).__name__, "Discard")
+        self.assertEqual(self.answer(factory), b"")
+        self.assertEqual(
+            [each.changes for each in self.events if isinstance(each, Reloaded)],
+            [("0.0.0.0:5: handler echo -> discard",)],
+        )
+
+    def answer(self, factory: TLSFactory) -> bytes:
+        """What a client without TLS hears when it says hello."""
+        protocol: Any = factory.buildProtocol(CLIENT_ADDRESS)
+        socket = SocketInMemory(protocol)
+        protocol.makeConnection(socket)
+        protocol.dataReceived(b"hello")
+        return bytes(socket.wire)
 
     def test_where_from_without_tls(self) -> None:
         """A plain listener takes who comes from its networks, and closes on others before a handler is made."""
@@ -271,7 +286,7 @@ class ListenerTests(RunningTests):
         self.of_file(plain + 'from = "192.0.2.0/24"')
         factory = self.reactor.listening[5]
         there, elsewhere = IPv4Address("TCP", "192.0.2.1", 1), IPv4Address("TCP", "10.0.0.1", 1)
-        self.assertEqual(type(factory.buildProtocol(there)).__name__, "Echo")
+        self.assertIsInstance(factory.buildProtocol(there), ServerConnection)
         for address in (elsewhere, None):
             self.assertIsInstance(factory.buildProtocol(address), TurnedAway)
         refused = [(each.listener, each.address, each.cause) for each in self.events if isinstance(each, Refused)]
@@ -281,7 +296,7 @@ class ListenerTests(RunningTests):
         )
         self.write(plain + 'from = "10.0.0.0/8"')
         self.reactor.advance(10)
-        self.assertEqual(type(factory.buildProtocol(elsewhere)).__name__, "Echo")
+        self.assertIsInstance(factory.buildProtocol(elsewhere), ServerConnection)
         self.assertIsInstance(factory.buildProtocol(there), TurnedAway)
         self.assertEqual(
             [each.changes for each in self.events if isinstance(each, Reloaded)], [("0.0.0.0:5: other from",)]
@@ -451,6 +466,16 @@ class OnlyAtStartTests(RunningTests):
         (event,) = [each for each in self.events if isinstance(each, Reloaded)]
         self.assertEqual(event.changes, ("deadlines: needs a restart",))
         self.assertEqual(self.reactor.listening[1].handshake.seconds, 10)
+
+    def test_limits(self) -> None:
+        """Other limits hold at once for who comes; how many threads there may be holds from the start."""
+        self.of_file(A)
+        self.link(1)
+        self.write(A, more="[limits]\nmax-connections = 1\nmax-threads = 3\n")
+        self.reactor.pump([10.0] * 2)
+        told = [each.changes for each in self.events if isinstance(each, Reloaded)]
+        self.assertEqual(told, [("max threads: needs a restart", "other limits")])
+        self.assertIsInstance(self.reactor.listening[1].buildProtocol(CLIENT_ADDRESS), TurnedAway)
 
     def test_new_listener(self) -> None:
         """A listener that comes later has the deadlines of the start, as the others."""

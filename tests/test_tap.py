@@ -164,7 +164,7 @@ class GoodTests(OptionsTests):
         self.assertEqual(sorted(self.folder.iterdir()), before)
         self.assertEqual(
             self.error("--endpoint", self.ssl(), "--keylog", "none/keys.log", "--check"),
-            "keylog=none/keys.log: cannot be written: no such folder",
+            "--keylog=none/keys.log: cannot be written: no such folder",
         )
 
 

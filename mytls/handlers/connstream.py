@@ -61,6 +61,11 @@ class Connstream:
         self._lost = False
         self._io_refs = 0  # socket.makefile counts its files here
 
+    @property
+    def draining(self) -> bool:
+        """Whether the service stops, and this conversation should come to its end."""
+        return bool(getattr(self._transport, "draining", False))
+
     def getpeername(self) -> Any:
         """The peer's address, as C{socket.getpeername}."""
         return self._names[0]

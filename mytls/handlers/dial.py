@@ -110,10 +110,11 @@ class Dial:
 
     def _not_reached(self, failure: Failure) -> None:
         self._dialling = None
-        self.lost(cause_of(failure.value), plainly(failure.value))
+        cause = cause_of(failure.value)
+        self.lost(cause, plainly(failure.value).removeprefix(f"{cause}: "))  # our own client endpoint says it too
 
     def _late(self) -> None:
-        self.lost(Cause.BACKEND_TIMEOUT, f"it was not ready within {self._seconds:g} s")
+        self.lost(Cause.BACKEND_TIMEOUT, f"it was not ready within {self._seconds:.3g} s")
 
     def _end(self) -> None:
         self._told = None

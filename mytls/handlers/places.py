@@ -39,7 +39,7 @@ _STOCK: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _OURS = "mytls"
 _OF_TLS = ("tls", "ssl", _OURS)
 #: The words of server endpoints that TLS or not may be said with.
-_OF_TCP = ("tcp", "ssl", "mytls")
+_OF_TCP = ("tcp", "tcp6", "ssl", "mytls")
 
 
 @attrs.frozen
@@ -157,7 +157,7 @@ def unsafe(listener_is_tls: bool, listener_place: str, backends: Sequence[str]) 
     """
     tls = [each for each in backends if _prefix(each) in _OF_TLS]
     if not listener_is_tls:
-        if tls and not _stays_here_server(listener_place):
+        if tls and not stays_here(listener_place):
             return f"{listener_place} takes plaintext from a network, for {tls[0]}"
         return None
     for each in backends:
@@ -193,16 +193,16 @@ def _stays_here_client(description: str) -> bool:
     return host is not None and _is_loopback(host)
 
 
-def _stays_here_server(description: str) -> bool:
+def stays_here(description: str) -> bool:
     """Whether who connects there is on this machine; of a prefix that we do not know nobody can tell."""
     arguments, words = split_endpoint(description)
     prefix = arguments[0].lower() if arguments else ""
     if "over" in words:
-        return _stays_here_server(words["over"])
+        return stays_here(words["over"])
     if prefix == "systemd":
         return words.get("domain", "").upper() == "UNIX"
     if prefix in _OF_TCP:
-        at = 2 if prefix == "tcp" else len(arguments)
+        at = 2 if prefix in ("tcp", "tcp6") else len(arguments)
         return _is_loopback(words.get("interface", arguments[at] if len(arguments) > at else ""))
     return prefix in ("unix", "stdio")
 

@@ -46,9 +46,11 @@ class ProgramFactory(Factory):
     @ivar command: what is started
     @ivar close: seconds that it has to end when it is asked to; 0 is for ever
     @ivar running: the conversations whose program runs
+    @ivar descriptors: how many each client needs, its own included
     """
 
     noisy = False
+    descriptors = 4
 
     def __init__(
         self,

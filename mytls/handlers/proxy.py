@@ -28,7 +28,7 @@ from mytls.handlers.places import client_endpoint as client_endpoint
 from mytls.handlers.places import plainly as plainly
 from mytls.handlers.preamble import OFF, check, of_client, of_look
 from mytls.handlers.splice import Phase, Side, abort, join
-from mytls.interfaces import IDrainable
+from mytls.interfaces import IEndable
 from mytls.settings import Deadlines, Settings
 
 _log = Logger()
@@ -79,6 +79,7 @@ class ProxyFactory(Factory):
     """
     Joins each connection to one of its own to a backend.
 
+    @ivar descriptors: how many each client needs, its own included
     @ivar places: the backends
     @ivar descriptions: their endpoint strings, as written
     @ivar description: the same as one string
@@ -91,6 +92,7 @@ class ProxyFactory(Factory):
     """
 
     noisy = False
+    descriptors = 2
 
     def __init__(
         self,
@@ -173,7 +175,7 @@ class PassthroughFactory(ProxyFactory):
 _Made = TypeVar("_Made", bound=ProxyFactory)
 
 
-@implementer(IDrainable)
+@implementer(IEndable)
 class Client(Side):
     """The client's side. It dials the backends, and is paused when it has said much before one is there."""
 
@@ -207,7 +209,7 @@ class Client(Side):
         super().connectionLost(reason)
         self._stop_dialling()
 
-    def drain(self) -> None:
+    def end(self) -> None:
         """Finish what is going on with the backend; where there is none yet, there is nothing to wait for."""
         if self.phase is Phase.JOINED:
             self.close_when_quiet()

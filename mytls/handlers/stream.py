@@ -27,7 +27,7 @@ from mytls.handlers.blocking import BlockingStream
 from mytls.handlers.connstream import failed
 from mytls.handlers.load import load
 from mytls.handlers.threads import Threads
-from mytls.interfaces import IDrainable
+from mytls.interfaces import IEndable
 from mytls.settings import Settings
 
 _log = Logger()
@@ -48,7 +48,7 @@ def is_coroutine_function(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # its signature is wanted, not whether it is callable
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer, IDrainable)
+@implementer(IHalfCloseableProtocol, IPushProducer, IEndable)
 class StreamProtocol(Protocol):
     """Carries what the transport tells to the connstream, and the end of the function to the transport."""
 
@@ -89,7 +89,7 @@ class StreamProtocol(Protocol):
     def stopProducing(self) -> None:
         """`connectionLost` follows."""
 
-    def drain(self) -> None:
+    def end(self) -> None:
         """The service stops: the function hears that its client is finished; one that waits for a turn never runs."""
         if self.factory.forget(self):
             self.stream.finish()
@@ -170,11 +170,15 @@ class CoroutineFactory(_StreamFactory):
 
 
 class ThreadFactory(_StreamFactory):
-    """Runs a plain function for each connection, in a thread."""
+    """
+    Runs a plain function for each connection, in a thread.
+
+    @ivar threads: those that there are
+    """
 
     def __init__(self, reactor: Any, function: Callable[..., Any], max_threads: int) -> None:
         super().__init__(reactor, function)
-        self._threads = Threads(max_threads)
+        self.threads = Threads(max_threads)
 
     def new_stream(self, transport: Any) -> BlockingStream:
         """A blocking connstream."""
@@ -186,11 +190,11 @@ class ThreadFactory(_StreamFactory):
         def job() -> None:
             self.reactor.callFromThread(protocol.returned, self._outcome(protocol.stream))
 
-        self._threads.start(protocol, job)
+        self.threads.start(protocol, job)
 
     def forget(self, protocol: StreamProtocol) -> bool:
         """If its function still waits for its turn, it waits no more. @return: whether it did"""
-        return self._threads.forget(protocol)
+        return self.threads.forget(protocol)
 
     def _outcome(self, stream: Any) -> Failure | None:
         try:

@@ -38,6 +38,16 @@ class Threads:
         """How many jobs go on for which nobody waits."""
         return len(self._given_up)
 
+    @property
+    def busy(self) -> int:
+        """How many jobs run."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a thread."""
+        return len(self._waiting)
+
     def start(self, whose: Hashable, job: Job) -> None:
         """
         Run a job, now or when a thread is free.

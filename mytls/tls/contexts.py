@@ -294,6 +294,11 @@ def _in_memory() -> bool:
     return hasattr(os, "memfd_create") and _DESCRIPTORS.exists()
 
 
+def openssl_version() -> str:
+    """Which OpenSSL it is, as that says it."""
+    return SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii")
+
+
 def reasons_of(error: SSL.Error) -> str:
     """What OpenSSL says was wrong, in its words."""
     return "; ".join(entry[-1] for entry in error.args[0]) if error.args and error.args[0] else "no reason given"

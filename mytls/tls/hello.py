@@ -89,6 +89,28 @@ class ClientHello:
             raise _bad("the ClientHello ends in the middle of a field") from None
 
 
+#: What stands for the ClientHello of a connection without TLS.
+NO_HELLO = ClientHello(0, ())
+
+
+class NoHelloReader:
+    """
+    Stands for a L{HelloReader} where there is no TLS: all is received, and nothing waited for.
+
+    @ivar received: what was fed
+    """
+
+    __slots__ = ("received",)
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+
+    def feed(self, data: bytes) -> ClientHello | None:
+        """Take the next bytes of the connection."""
+        self.received += data
+        return NO_HELLO
+
+
 class HelloReader:
     """
     Collects records until the ClientHello in them is whole.

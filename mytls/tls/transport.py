@@ -121,8 +121,10 @@ class TLSTransport:
     @ivar disconnecting: whether C{loseConnection} was called
     @ivar bytes_in: plaintext bytes delivered
     @ivar bytes_out: plaintext bytes accepted
+    @ivar draining: whether the service stops
     """
 
+    draining = False
     peer: Peer | None = None
     disconnecting = False
     disconnected = False
@@ -282,6 +284,10 @@ class TLSTransport:
         self._call(protocol.makeConnection, self)
         self.handshake_completed()
 
+    def hear_first(self, data: bytes) -> None:
+        """From within C{established}, behind C{connect}: what the handler hears ahead of the peer's first byte."""
+        self._kept = (data, *self._kept)
+
     def handshake_completed(self) -> None:
         """Tell the handler, if it listens (C{IHandshakeListener})."""
         if IHandshakeListener.providedBy(self.protocol):
@@ -364,8 +370,10 @@ class TLSTransport:
             self._after_delivery()
 
     def _read_kept(self) -> bytes:
-        """What has come before it was decided; after it there is the peer's close_notify, and nothing more."""
-        data, self._kept = b"".join(self._kept[:1]), self._kept[1:]
+        """What is to be heard first, or has come before it was decided; then what the peer says."""
+        if not self._kept:
+            return self._tunnel.read()
+        data, self._kept = self._kept[0], self._kept[1:]
         return data
 
     def _after_delivery(self) -> None:
@@ -638,6 +646,22 @@ class TLSTransport:
             if protocol is not None:
                 self._call(protocol.connectionLost, self._reason)
 
+    def expire(self) -> None:
+        """
+        The handler has had its time: close_notify goes out if all is written that was before it, and the handler hears
+        that it is over.
+        """
+        if self._phase not in (_OPEN, _CLOSING):
+            return
+        self.disconnecting = True
+        if self._ended is None and not self._tunnel.unsent and self._tunnel.state in (State.OPEN, State.PEER_FINISHED):
+            self._finish_tunnel()
+        self._reason = self._reason or Failure(ConnectionLost("the time of the connection was over"))
+        self._say_goodbye(self._tunnel.state is State.CLOSED)
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            self._call(protocol.connectionLost, self._reason)
+
     def _explain(self, cause: Cause, detail: str) -> None:
         if self._phase in (_OPEN, _CLOSING) and self._ended is None:
             self._ended = (cause, detail)
@@ -646,6 +670,11 @@ class TLSTransport:
     def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
         """A backend that the handler wanted for the peer could not be had."""
         self._owner.backend_failed(backend, cause, detail)
+
+    @property
+    def closing(self) -> bool:
+        """Whether it has begun to end, by anybody's doing."""
+        return self._phase in (_CLOSING, _GOODBYE, _LOST)
 
     def queued(self) -> int:
         """How many bytes of ciphertext wait for the peer to read, where the transport below can tell."""

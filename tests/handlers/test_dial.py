@@ -64,7 +64,28 @@ class Deaf:
 
     def connect(self, factory: IProtocolFactory) -> Any:
         self.factory: Any = factory
-        return Deferred(lambda _: None)
+        self.done: Deferred[Any] = Deferred(lambda _: None)
+        return self.done
+
+
+class ToldTests(SynchronousTestCase):
+    """What is told of a dial that has failed."""
+
+    def test_once(self) -> None:
+        """What our own client endpoint says of itself is not said twice; another word is kept, as it tells more."""
+        told: list[Any] = []
+        for cause in (Cause.BACKEND_REFUSED, Cause.UNKNOWN_CA):
+            endpoint, clock = Deaf(), Clock()
+            dial = Dial(clock, Place("x:y", endpoint), 0, told.append, lambda *why: told.append(why))
+            dial.begin(Backend(clock))
+            endpoint.done.errback(TLSConnectError(cause, "starttls=smtp: no"))
+        self.assertEqual(
+            told,
+            [
+                (Cause.BACKEND_REFUSED, "starttls=smtp: no"),
+                (Cause.BACKEND_UNVERIFIED, "unknown-ca: starttls=smtp: no"),
+            ],
+        )
 
 
 class LateTests(SynchronousTestCase):
@@ -74,7 +95,7 @@ class LateTests(SynchronousTestCase):
         """A backend that accepts after the time of its dial is dropped, and told to nobody."""
         clock, endpoint = Clock(), Deaf()
         told: list[Any] = []
-        dial = Dial(clock, Place("x:y", endpoint), 10, told.append, lambda cause, why: told.append((cause, why)))
+        dial = Dial(clock, Place("x:y", endpoint), 9.99998, told.append, lambda cause, why: told.append((cause, why)))
         dial.begin(Backend(clock))
         clock.advance(10)
         self.assertEqual((told, dial.over), ([(Cause.BACKEND_TIMEOUT, "it was not ready within 10 s")], True))

@@ -41,7 +41,7 @@ from mytls.handlers.proxy import (
     plainly,
 )
 from mytls.handlers.splice import MAX_WAITING, QUIET
-from mytls.interfaces import IDrainable
+from mytls.interfaces import IEndable
 from mytls.settings import Deadlines
 from tests.files import folder
 from tests.lines import log_lines
@@ -561,7 +561,7 @@ class SeveralTests(ProxyTests):
     def test_gone_while_it_waits(self) -> None:
         """A client that goes before the next try leaves nothing behind; so does one when the service stops."""
         self.made = self.several(1)
-        for end in (lambda client: client.transport.lose(ConnectionLost()), lambda client: client.drain()):
+        for end in (lambda client: client.transport.lose(ConnectionLost()), lambda client: client.end()):
             client, socket = self.client(self.made)
             self.dial_fails(ConnectionRefusedError(), -1)
             self.assertEqual(len(self.pending()), 1)
@@ -888,12 +888,12 @@ class DrainTests(ProxyTests):
 
     def test_drainable(self) -> None:
         """The client's side is asked to finish, and not simply closed."""
-        verifyObject(IDrainable, self.client()[0])
+        verifyObject(IEndable, self.client()[0])
 
     def test_dialling(self) -> None:
         """Who has no backend yet is closed, and nobody is dialled any more."""
         client, socket = self.client()
-        client.drain()
+        client.end()
         self.assertEqual(type(socket.lost), ConnectionDone)
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
         self.assertEqual((self.lines, self.pending()), ([], []))
@@ -902,7 +902,7 @@ class DrainTests(ProxyTests):
         """Who is gone has nothing to finish."""
         client, socket = self.client()
         socket.lose(ConnectionDone())
-        client.drain()
+        client.end()
         self.assertEqual(self.pending(), [])
 
 

@@ -233,7 +233,7 @@ class TurnTests(ThreadTestCase):
         last = served.connect()
         for link in gone:
             link.reset()
-        self.assertEqual(len(served.factory._threads._waiting), 1)
+        self.assertEqual(served.factory.threads.waiting, 1)
         go_on.set()
         served.until_returned(2)
         self.assertEqual([bytes(link.received) for link in (first, last)], [b"your turn"] * 2)
@@ -251,7 +251,7 @@ class TurnTests(ThreadTestCase):
         one, other = served.connect(), served.connect()
         served.until_waiting()
         for protocol in served.factory.protocols:
-            protocol.drain()
+            protocol.end()
         served.until_returned()
         self.assertEqual([bytes(link.received) for link in (one, other)], [b"good bye", b""])
         self.assertTrue(one.peer_finished and other.peer_finished)
@@ -403,7 +403,7 @@ class CoroutineTests(SynchronousTestCase):
         tls = link.protocol._tls
         assert tls is not None
         assert isinstance(tls.protocol, StreamProtocol)
-        tls.protocol.drain()
+        tls.protocol.end()
         link.pump()
         self.assertEqual((bytes(link.received), link.peer_finished), (b"good bye", True))
 

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -30,8 +30,9 @@ def converse(words: Sequence[str], say: bytes, until: bytes, *, env: Mapping[str
         assert process.stdout is not None
         too_long = threading.Timer(PATIENCE, process.kill)
         too_long.start()
-        process.stdin.write(say)
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # who is refused may be gone already, and has said why
+            process.stdin.write(say)
+            process.stdin.flush()
         try:
             while until not in heard:
                 piece = os.read(process.stdout.fileno(), 65536)
@@ -82,11 +83,11 @@ def asks_and_hears(client: socket.socket, data: bytes) -> bool:
 class ByHand:
     """A TLS client whose bytes the test carries to the socket itself."""
 
-    def __init__(self, port: int, context: SSL.Context) -> None:
+    def __init__(self, port: int, context: SSL.Context, name: str = "localhost") -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._tls = SSL.Connection(context)
-        self._tls.set_tlsext_host_name(b"localhost")
+        self._tls.set_tlsext_host_name(name.encode())
         self._tls.set_connect_state()
         self._handshake()
         self.hello = self._sent()
