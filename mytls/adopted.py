@@ -13,10 +13,11 @@ import os
 import socket
 from typing import Any
 
-from twisted.internet import unix
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.errors import ConfigurationError
@@ -69,27 +70,31 @@ def adopt(reactor: Any, descriptor: int, family: int, factory: IProtocolFactory)
 
 
 class AdoptedUNIXPort(unix.Port):
-    """A port on a UNIX socket of another's."""
+    """A port on a UNIX socket of another's: it touches neither the file of that socket nor its queue."""
 
     def __init__(self, descriptor: int, factory: IProtocolFactory, reactor: Any) -> None:
         """@param descriptor: of the socket; it stays open"""
         self._listening = _Borrowed(fileno=os.dup(descriptor))
-        # A name that begins so is none of the file system's, and no file of that path is touched (unix(7)).
-        super().__init__(b"\0" + os.fsencode(self._listening.getsockname()).lstrip(b"\0"), factory, reactor=reactor)
+        path = os.fsencode(self._listening.getsockname())
+        super().__init__(path, factory, reactor=reactor)
 
-    def createInternetSocket(self) -> socket.socket:
-        """There is one already."""
-        return self._listening
+    def startListening(self) -> None:
+        """Accept from now on; bound and listening it is already."""
+        assert self.factory is not None
+        self.factory.doStart()
+        self.connected = True
+        self.socket = self._listening
+        self.fileno = self._listening.fileno  # type: ignore[method-assign]  # as tcp.Port's own
+        self.numberAccepts = 100
+        self.startReading()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Accept no more, and leave the file where it is."""
+        tcp.Port.connectionLost(self, reason)
 
 
 class _Borrowed(socket.socket):
-    """A listening socket that others have too: what was done to it stays."""
-
-    def bind(self, address: Any, /) -> None:
-        """It is bound."""
-
-    def listen(self, backlog: int = 0, /) -> None:
-        """It listens, with the backlog that its maker has chosen."""
+    """A socket that others have too."""
 
     def shutdown(self, how: int, /) -> None:
         """The others go on."""

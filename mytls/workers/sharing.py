@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
@@ -65,26 +66,55 @@ class Binding(_Reactor):
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
         """See C{IReactorTCP}."""
         name = tcp_name(interface, port)
-        return self._bound(name, lambda idle: self._reactor.listenTCP(port, idle, backlog, interface))
+        return self._bound(name, lambda idle: _TCPPort(port, idle, backlog, interface, self._reactor))
 
     def listenUNIX(
         self, address: Any, factory: IProtocolFactory, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> IListeningPort:
         """See C{IReactorUNIX}."""
         name = unix_name(address)
-        return self._bound(name, lambda idle: self._reactor.listenUNIX(address, idle, backlog, mode, wantPID))
+        return self._bound(name, lambda idle: _UNIXPort(address, idle, backlog, mode, self._reactor, wantPID))
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
         """See C{IReactorSocket}."""
         name = adopted_name(fileDescriptor)
-        return self._bound(name, lambda idle: adopt(self._reactor, fileDescriptor, addressFamily, idle))
+        return self._kept(name, lambda idle: adopt(self._reactor, fileDescriptor, addressFamily, idle))
 
-    def _bound(self, wanted: str, listen: Callable[[Factory], Any]) -> IListeningPort:
+    def _bound(self, wanted: str, make: Callable[[Factory], tcp.Port]) -> IListeningPort:
+        def listening(idle: Factory) -> tcp.Port:
+            port = make(idle)
+            port.startListening()
+            return port
+
+        return self._kept(wanted, listening)
+
+    def _kept(self, wanted: str, listen: Callable[[Factory], Any]) -> IListeningPort:
         name = next(each for each in _several(wanted) if each not in self.ports)
         port = listen(_Idle(lambda: self.ports.pop(name, None)))
         port.pauseProducing()
         self.ports[name] = port
         return port  # type: ignore[no-any-return]
+
+
+class _Shared(socket.socket):
+    """A listening socket that others have too. Where one has shut it down, nobody can accept there any more."""
+
+    def shutdown(self, how: int, /) -> None:
+        """The others go on."""
+
+
+class _TCPPort(tcp.Port):
+    """As Twisted's, but that it lets others go on when it ends."""
+
+    def createInternetSocket(self) -> socket.socket:
+        return _Shared(fileno=super().createInternetSocket().detach())
+
+
+class _UNIXPort(unix.Port):
+    """Likewise."""
+
+    def createInternetSocket(self) -> socket.socket:
+        return _Shared(fileno=super().createInternetSocket().detach())
 
 
 class _Idle(Factory):

@@ -136,5 +136,6 @@ def test_tls_on_a_unix_socket_of_systemd(certificates: Certificates, serve: Serv
                     assert asks_and_hears(client, b"hello systemd")
                 server.process.send_signal(signal.SIGTERM)
                 assert server.wait() in (0, -signal.SIGTERM)
+                assert f"(UNIX Port {path} Closed)" in server.log
             assert stat.S_ISSOCK(path.stat().st_mode)
             assert stat.S_IMODE(path.stat().st_mode) == 0o660

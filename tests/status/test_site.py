@@ -47,9 +47,7 @@ class LookTests(SynchronousTestCase):
         answer = self.page.ask("/readyz")
         self.assertEqual(answer.code, 503)
         self.assertEqual(answer.headers["content-type"], "text/plain; charset=utf-8")
-        self.assertEqual(
-            answer.content.decode(), "draining: 17 connections left\nno backend of proxy:x?ready is up\n"
-        )
+        self.assertEqual(answer.content.decode(), "draining: 17 connections left\nno backend of proxy:x?ready is up\n")
 
     def test_metrics(self) -> None:
         """As Prometheus wants them, with the type of its format."""

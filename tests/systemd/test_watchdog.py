@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import sys
 import threading
 from typing import Any
 
@@ -9,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.systemd.watchdog import Lookout, Watchdog
+from mytls.systemd.watchdog import LastWords, Lookout, Watchdog
 
 
 class Sees:
@@ -91,6 +93,15 @@ class LookoutTests(SynchronousTestCase):
             self.assertEqual(self.looked(at), [])
             self.lookout.turned()
 
+    def test_a_thread_that_has_ended(self) -> None:
+        """Then there is no stack."""
+        other = threading.Thread(target=self.lookout.start)
+        other.start()
+        other.join()
+        self.lookout.stop()
+        ((_, text),) = self.looked(23.0)
+        self.assertTrue(text.endswith("it is here:\nit has ended"), text)
+
     def test_a_thread(self) -> None:
         """A thread looks, from the start to the stop."""
         looked = threading.Event()
@@ -99,3 +110,28 @@ class LookoutTests(SynchronousTestCase):
         self.lookout.start()
         self.assertTrue(looked.wait(10))
         self.lookout.stop()
+
+
+class LastWordsTests(SynchronousTestCase):
+    """What is left where not even a thread can run."""
+
+    def setUp(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+        self.patch(faulthandler, "dump_traceback_later", lambda seconds, file: self.asked.append(("later", seconds)))
+        self.patch(faulthandler, "cancel_dump_traceback_later", lambda: self.asked.append(("never", 0.0)))
+
+    def test_each_turn(self) -> None:
+        """Each turn puts it off, to just before the interval has passed; the end takes it back."""
+        words = LastWords(32.0)
+        words.start()
+        self.assertEqual(self.asked, [])
+        words.turned()
+        words.turned()
+        words.stop()
+        self.assertEqual(self.asked, [("later", 28.0), ("later", 28.0), ("never", 0.0)])
+
+    def test_without_standard_error(self) -> None:
+        """A process that has none says nothing."""
+        self.patch(sys, "__stderr__", None)
+        LastWords(32.0).turned()
+        self.assertEqual(self.asked, [])

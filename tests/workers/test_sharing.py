@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from typing import Any
 
 from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
@@ -13,48 +14,33 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.workers.sharing import Binding, Inheriting, adopted_name, tcp_name
-
-
-class Port:
-    """A port of a reactor in memory."""
-
-    def __init__(self, factory: Any, number: int) -> None:
-        self.factory = factory
-        self.number = number
-        self.paused = self.disconnecting = False
-        factory.doStart()
-
-    def pauseProducing(self) -> None:
-        self.paused = True
-
-    def fileno(self) -> int:
-        return self.number
-
-    def stopListening(self) -> None:
-        self.disconnecting = True
-
-    def stopped(self) -> None:
-        self.factory.doStop()
+from tests.files import folder
 
 
 class Reactor(Clock):
-    """Makes ports, and opens nothing."""
+    """
+    Waits for nobody.
+
+    @ivar reading: the ports that it would look at
+    @ivar adopted: the sockets that it was given, and their families
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.ports: list[Port] = []
+        self.reading: set[Any] = set()
         self.adopted: list[tuple[int, int]] = []
 
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Port:
-        self.ports.append(Port(factory, 100 + len(self.ports)))
-        return self.ports[-1]
+    def addReader(self, reader: Any) -> None:
+        self.reading.add(reader)
 
-    def listenUNIX(self, address: Any, factory: Any, backlog: int, mode: int, wantPID: bool) -> Port:
-        return self.listenTCP(0, factory)
+    def removeReader(self, reader: Any) -> None:
+        self.reading.discard(reader)
+
+    def removeWriter(self, writer: Any) -> None:
+        """There is none."""
 
     def adoptStreamPort(self, descriptor: int, family: int, factory: Any) -> Any:
         self.adopted.append((os.fstat(descriptor).st_ino, family))
-        return Port(factory, descriptor)
 
 
 class BindingTests(SynchronousTestCase):
@@ -64,30 +50,59 @@ class BindingTests(SynchronousTestCase):
         self.reactor = Reactor()
         self.binding = Binding(self.reactor)
 
+    def listening(self, string: str = "tcp:0:interface=127.0.0.1") -> Any:
+        """A port of an endpoint string's, which is closed at the end."""
+        port = self.successResultOf(serverFromString(self.binding, string).listen(Factory()))
+        self.addCleanup(self.reactor.advance, 0)
+        self.addCleanup(port.stopListening)
+        return port
+
     def test_accepts_nobody(self) -> None:
-        """A port is bound and paused; the factory that was to have its clients is not started."""
+        """A port is bound, and nobody looks at it; the factory that was to have its clients is not started."""
         factory = Factory()
-        self.successResultOf(TCP4ServerEndpoint(self.binding, 443).listen(factory))
-        (port,) = self.reactor.ports
-        self.assertEqual((port.paused, factory.numPorts), (True, 0))
-        self.assertIsNone(port.factory.buildProtocol(None))
+        port = self.successResultOf(TCP4ServerEndpoint(self.binding, 0, interface="127.0.0.1").listen(factory))
+        self.addCleanup(self.reactor.advance, 0)
+        self.addCleanup(port.stopListening)
+        self.assertEqual((self.reactor.reading, factory.numPorts), (set(), 0))
+        with socket.create_connection(("127.0.0.1", port.getHost().port)):
+            self.assertEqual(list(self.binding.descriptors.values()), [port.fileno()])
+
+    def test_who_is_in_the_way(self) -> None:
+        """A port that is another's cannot be had, and what is bound stays as it is."""
+        number = self.listening().getHost().port
+        endpoint = TCP4ServerEndpoint(self.binding, number, interface="127.0.0.1")
+        self.failureResultOf(endpoint.listen(Factory()), CannotListenError)
+        self.assertEqual(len(self.binding.ports), 1)
 
     def test_what_is_bound_now(self) -> None:
-        """What has stopped is passed on no more."""
-        for number in (443, 444):
-            self.successResultOf(TCP4ServerEndpoint(self.binding, number).listen(Factory()))
-        self.assertEqual(self.binding.descriptors, {tcp_name("", 443): 100, tcp_name("", 444): 101})
-        (first, _) = self.reactor.ports
-        first.stopListening()
-        self.assertEqual(self.binding.descriptors, {tcp_name("", 444): 101})
-        first.stopped()
-        self.assertEqual(list(self.binding.ports), [tcp_name("", 444)])
+        """What ends is passed on no more, from then on; others who have the socket go on to accept there."""
+        first, second = self.listening(), self.listening()
+        with socket.socket(fileno=os.dup(first.fileno())) as worker:
+            first.stopListening()
+            self.assertEqual(list(self.binding.descriptors.values()), [second.fileno()])
+            self.reactor.advance(0)
+            self.assertEqual(list(self.binding.ports.values()), [second])
+            with socket.create_connection(worker.getsockname()[:2]):
+                worker.settimeout(10)
+                worker.accept()[0].close()
+
+    def test_a_unix_socket(self) -> None:
+        """Its file has the mode that was asked for, and goes with it; others who have the socket go on."""
+        path = folder(self) / "socket"
+        port = self.listening(f"unix:{path}:mode=600")
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+        with socket.socket(fileno=os.dup(port.fileno())) as worker, socket.socket(socket.AF_UNIX) as client:
+            client.connect(os.fspath(path))
+            port.stopListening()
+            self.reactor.advance(0)
+            self.assertFalse(path.exists())
+            worker.settimeout(10)
+            worker.accept()[0].close()
 
     def test_any_port_twice(self) -> None:
         """Port 0 is another port each time."""
-        for _ in range(2):
-            self.successResultOf(serverFromString(self.binding, "tcp:0").listen(Factory()))
-        self.assertEqual(sorted(self.binding.descriptors.values()), [100, 101])
+        self.assertNotEqual(self.listening().getHost(), self.listening().getHost())
+        self.assertEqual(len(self.binding.descriptors), 2)
 
     def test_all_else_is_the_reactor_s(self) -> None:
         """Who asks for the time gets that of the reactor."""
@@ -118,11 +133,9 @@ class InheritingTests(SynchronousTestCase):
     def test_the_same_words_find_the_same_socket(self) -> None:
         """An endpoint of the same string listens with the parent's socket, in its family; our copy is closed."""
         words = {"tcp:443": socket.AF_INET, r"tcp:443:interface=\:\:": socket.AF_INET6}
-        binding, named, inodes = Binding(Reactor()), {}, []
-        for string in words:
-            self.successResultOf(serverFromString(binding, string).listen(Factory()))
-            descriptor, inode = self.socket()
-            named[list(binding.descriptors)[-1]] = descriptor
+        named, inodes = {}, []
+        for name in (tcp_name("", 443), tcp_name("::", 443)):
+            named[name], inode = self.socket()
             inodes.append(inode)
         inheriting = Inheriting(self.reactor, named)
         for string in reversed(words):
