@@ -315,5 +315,4 @@ _HINTS: dict[Cause, Callable[[Circumstances], str]] = {
     Cause.HANDLER: lambda about: "a fault on our side: the traceback above says where",
     Cause.LIMIT: lambda about: "raise it in limits, or find out who connects so often",
     Cause.RATE: lambda about: "raise it in limits, or find out who connects so often",
-    Cause.DRAIN: lambda about: "the service was stopping",
 }

@@ -94,6 +94,10 @@ class BeginningTests(SynchronousTestCase):
             "client certificate", said(Cause.HANDSHAKE_TIMEOUT, hello=HELLO, host=host(client_auth="required"))
         )
 
+    def test_our_own_ends(self) -> None:
+        """Who was ended by a stop or by an operator is told so by the words of the failure: neither is the other."""
+        self.assertEqual(said(Cause.DRAIN, "closed by an operator"), "")
+
 
 class CommonTests(SynchronousTestCase):
     """Nothing in common."""

@@ -32,8 +32,10 @@ from mytls.metrics import OF_CONNECTIONS, OF_HANDSHAKES
 CLEAN = "clean"
 #: The word for what is over a bound, or in no list.
 OTHER = "other"
-#: How many kinds of handshakes each listener tells apart; how many listeners, and backends, there are.
+#: How many kinds of handshakes each listener tells apart, which clients choose.
 MOST = 200
+#: How many listeners and backends are told apart: no configuration has as many, but reloads may have new ones for ever.
+MOST_OF_OURS = 10_000
 
 _CAUSES = frozenset(Cause)
 _RESUMED = {None: "unknown", True: "yes", False: "no"}
@@ -124,7 +126,7 @@ class Counts:
         """What has happened there."""
         found = self.listeners.get(listener)
         if found is None:
-            key = bounded(listener, self.listeners)
+            key = bounded(listener, self.listeners, most=MOST_OF_OURS)
             found = self.listeners.setdefault(key, OfListener())
         return found
 
@@ -156,7 +158,7 @@ class Counts:
     def _backend_failed(self, event: BackendFailed) -> None:
         self.at(event.listener).backend_failures[_cause(event.cause)] += 1
         key = (event.handler or "", event.backend)
-        self.backends[bounded(key, self.backends, (OTHER, OTHER))] += 1
+        self.backends[bounded(key, self.backends, (OTHER, OTHER), MOST_OF_OURS)] += 1
 
     def _closed(self, event: Closed) -> None:
         listener = self.at(event.listener)
@@ -169,9 +171,9 @@ class Counts:
         self.last_reload = self._now(), event
 
 
-def bounded(key: Any, known: Collection[Any], other: Any = OTHER) -> Any:
+def bounded(key: Any, known: Collection[Any], other: Any = OTHER, most: int = MOST) -> Any:
     """A key, or the word for all that are too many. @param known: those that there are"""
-    return key if key in known or len(known) < MOST else other
+    return key if key in known or len(known) < most else other
 
 
 def _cause(cause: Cause | None) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web import http
 
 #: Bytes of a body: what is passed over, and what nobody waits for the end of.
@@ -106,10 +108,44 @@ class Request(http.Request):
 
 
 class Channel(http.HTTPChannel):
-    """One connection, a request after the other."""
+    """
+    One connection, a request after the other: each in a turn of the reactor's own, and the next when the answer before
+    it is read. Who sends thousands at once would have all of them in memory otherwise, and nobody else a turn.
+    """
 
     requestFactory = Request
     transport: Any
+    callLater: Any
+    _ahead = b""
+    _read = True
+
+    def requestDone(self, request: Any) -> None:
+        """A request is answered. What its client has sent ahead of that waits."""
+        self.setTimeout(self.factory.timeOut)  # for who is answered for the last time, and does not read it, too
+        self.paused = True  # so that it is kept, and looked at by nobody
+        super().requestDone(request)
+        self.paused = False
+        self._ahead = self.clearLineBuffer()
+        if self._ahead and self.persistent:
+            self.transport.pauseProducing()
+            self.callLater(0, self._go_on)
+
+    def pauseProducing(self) -> None:
+        """The answer is not read: read nothing either, not even what would only be kept."""
+        self._read = False
+        super().pauseProducing()
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """It is."""
+        self._read = True
+        super().resumeProducing()
+        self._go_on()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nobody is there any more."""
+        self._read = False
+        super().connectionLost(reason)
 
     def resetTimeout(self) -> None:
         """That something has come buys no time: it may be a byte."""
@@ -121,3 +157,12 @@ class Channel(http.HTTPChannel):
     def abort(self) -> None:
         """End it at once."""
         self.transport.abortConnection()
+
+    def _go_on(self) -> None:
+        if not self._read:
+            return
+        ahead, self._ahead = self._ahead, b""
+        if ahead:
+            self.dataReceived(ahead)
+        if not self._ahead and self._read:
+            self.transport.resumeProducing()

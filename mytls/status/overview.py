@@ -25,13 +25,15 @@ class Overview(Protocol):
     def stop(self) -> None:
         """Nobody does any more."""
 
-    def status(self) -> Deferred[Values]:
+    def status(self, *, whole: bool = True) -> Deferred[Values]:
         """
-        How it is:
+        How it is. What is configured, C{hosts} and C{certificates}, may be thousands of each: unless it is to be the
+        whole of it, these are empty. It has
 
           - C{version}, C{pid}, C{started} and C{now} (times), C{uptime} (seconds), C{draining} (whether it stops)
           - C{drain}: None, or C{left} (how many connections) and C{until} (the time of the cut; None: never)
-          - C{workers}: for each C{worker} (its number), C{pid}, C{up}, C{started}; empty where one process does it all
+          - C{workers}: for each C{worker} (its number), C{pid}, C{up}, C{started}, C{version}; empty where
+            one process does it all
           - C{listeners}: for each C{address}, C{endpoint} (as written), C{handler}, C{listening}, C{open}, C{accepted},
             C{refused}, C{failed}
           - C{hosts}: for each C{listener} (its address), C{host} (its first name), C{names}, C{handler}, C{profile},

@@ -60,10 +60,10 @@ class ProcessOverview:
         """Look no more."""
         self._lag.stop()
 
-    def status(self) -> Deferred[Values]:
+    def status(self, *, whole: bool = True) -> Deferred[Values]:
         """See L{mytls.status.overview.Overview.status}."""
         now, service, counts = self._now(), self._service, self._counts
-        hosts = list(facts.hosts(service))
+        hosts = list(facts.hosts(service)) if whole else []
         return succeed(
             {
                 "version": __version__,

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -56,14 +56,15 @@ class Samples:
         self._hearing.pop(hears, None)
 
     def _take(self) -> Deferred[None]:
-        return self._overview.status().addCallbacks(self._taken, self._failed)
+        told = maybeDeferred(self._overview.status, whole=False)
+        return told.addCallback(self._taken).addErrback(self._failed)
 
     def _taken(self, status: Values) -> None:
-        self._well = True
         taken = json.dumps(sample(status), separators=(",", ":")).encode()
         self._kept.append(taken)
         for hears in tuple(self._hearing):
             hears(taken)
+        self._well = True
 
     def _failed(self, failure: Failure) -> None:
         """It is said once, until there is a sample again."""

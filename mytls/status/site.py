@@ -161,7 +161,7 @@ class Site(http.HTTPFactory):
 
     @inlineCallbacks
     def _healthz(self, request: Any) -> Any:
-        workers = (yield self._overview.status())["workers"]
+        workers = (yield self._overview.status(whole=False))["workers"]
         if workers and not any(each["up"] for each in workers):
             return Answer.lines(503, "no worker is up")
         return Answer.lines(200, "ok")
@@ -211,8 +211,11 @@ class Site(http.HTTPFactory):
     def _reload(self, request: Request) -> Any:
         _tell("reload", request)
         served = yield self._overview.reload()
-        last = (yield self._overview.status())["reload"]["last"]
+        status = yield self._overview.status(whole=False)
+        last = status["reload"]["last"]
         lines = list(last["lines"]) if last else []
+        if status["draining"] and not served:  # there was no attempt that could have said so
+            lines = ["the service stops, and loads nothing any more"]
         return Answer.json(200 if served else 409, {"served": served, "lines": lines})
 
     def _drain(self, request: Request) -> Answer:

@@ -60,7 +60,8 @@ class Told:
     @ivar open: its connections
     @ivar asked: what was asked of it
     @ivar reloading: what the next reload comes to
-    @ivar broken: whether it cannot tell anything
+    @ivar broken: whether it cannot tell anything; C{broken_at_once}: and raises
+    @ivar wholes: for each status that was asked for, whether it was to be the whole of it
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,8 @@ class Told:
         self.open: list[Values] = [{"id": "1", "handler": "echo", "identity": "<b>\u202e"}]
         self.asked: list[str] = []
         self.reloading: Deferred[bool] = succeed(True)
-        self.broken = False
+        self.broken = self.broken_at_once = False
+        self.wholes: list[bool] = []
 
     def start(self) -> None:
         self.asked.append("start")
@@ -76,7 +78,10 @@ class Told:
     def stop(self) -> None:
         self.asked.append("stop")
 
-    def status(self) -> Deferred[Values]:
+    def status(self, *, whole: bool = True) -> Deferred[Values]:
+        self.wholes.append(whole)
+        if self.broken_at_once:
+            raise ZeroDivisionError("no status, and no Deferred")
         return fail(ZeroDivisionError("no status")) if self.broken else succeed(self.status_now)
 
     def metrics(self) -> Deferred[bytes]:

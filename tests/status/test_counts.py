@@ -116,6 +116,16 @@ class BoundedTests(SynchronousTestCase):
         self.assertEqual(listener.handshakes.total(), 2 * MOST)
         self.assertEqual(listener.handshakes["other", "other", "other"], MOST)
 
+    def test_many_of_ours(self) -> None:
+        """What is configured is told apart, however much of it there is: each listener has numbers of its own."""
+        about = {**WHOSE, "cause": Cause.BACKEND_REFUSED, "detail": "", "handler": "proxy:x"}
+        places = [f"127.0.0.1:{port}" for port in range(1, 3 * MOST)]
+        counts = counted(*(Accepted(**{**WHOSE, "listener": place}) for place in places))
+        for place in places:
+            counts(BackendFailed(**{**about, "listener": place, "backend": f"tcp:{place}"}))
+        self.assertEqual({counts.at(place).accepted for place in places}, {1})
+        self.assertEqual({counts.backends["proxy:x", f"tcp:{place}"] for place in places}, {1})
+
     def test_names_of_strangers(self) -> None:
         """Names that clients ask for, and their addresses, are kept nowhere."""
         counts = counted(

@@ -111,6 +111,8 @@ class StatusTests(OverviewTests):
         made, overview = self.overview(A)
         (pair,) = made.listeners[0].hosts.all[0].pairs  # type: ignore[union-attr]
         (found,) = self.status(overview)["certificates"]
+        less = self.successResultOf(overview.status(whole=False))
+        self.assertEqual((less["hosts"], less["certificates"]), ([], []))
         end = pair.certificate.not_valid_after_utc.timestamp()
         self.assertEqual(found["file"], str(self.path("a.pem")))
         self.assertEqual(int(found["serial"], 16), pair.certificate.serial_number)

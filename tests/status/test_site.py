@@ -154,6 +154,13 @@ class DoTests(SynchronousTestCase):
         answer = self.page.post("/reload")
         self.assertEqual((answer.code, answer.json), (409, {"served": False, "lines": ["no such file"]}))
 
+    def test_reload_while_it_stops(self) -> None:
+        """There is none, and no older one's lines are told for it."""
+        self.page.overview.reloading = succeed(False)
+        self.page.overview.status_now["draining"] = True
+        answer = self.page.post("/reload")
+        self.assertEqual(answer.json, {"served": False, "lines": ["the service stops, and loads nothing any more"]})
+
     def test_drain(self) -> None:
         """It is answered before it begins, since it may be over at once."""
         self.page.say("POST /drain HTTP/1.1\nhost: localhost\n\n")
@@ -312,8 +319,73 @@ class TroubleTests(SynchronousTestCase):
     def test_pipelined_requests(self) -> None:
         """Each has its answer, in their order."""
         self.page.say("GET /healthz HTTP/1.1\nhost: localhost\n\nGET /readyz HTTP/1.1\nhost: localhost\n\n")
+        self.page.clock.advance(0)
         answers = self.page.wire.value()
         self.assertEqual((answers.count(b"200 OK"), answers.endswith(b"ready\n")), (2, True))
+
+    def test_a_thousand_pipelined_requests(self) -> None:
+        """Each has a turn of the reactor's, so that others have theirs; what was sent ahead is not read meanwhile."""
+        wire: Any = self.page.wire
+        self.page.say("GET /healthz HTTP/1.1\nhost: localhost\n\n" * 1000)
+        self.assertEqual((wire.value().count(b"200 OK"), wire.producerState), (1, "paused"))
+        (turn,) = (each for each in self.page.clock.getDelayedCalls() if each.getTime() == self.page.clock.seconds())
+        self.page.clock.callLater(0, lambda: self.assertEqual(wire.value().count(b"200 OK"), 2))
+        self.page.clock.advance(0)
+        self.assertFalse(turn.active())
+        self.assertEqual((wire.value().count(b"200 OK"), wire.producerState), (1000, "producing"))
+
+    def test_pipelined_requests_behind_a_later_answer(self) -> None:
+        """What comes while an answer is made has its turn behind it, and in its order."""
+        reloading = self.page.overview.reloading = Deferred[bool]()
+        self.page.say("POST /reload HTTP/1.1\nhost: localhost\n\nGET /healthz HTTP/1.1\nhost: localhost\n\n")
+        self.page.say("GET /readyz HTTP/1.1\nhost: localhost\n\nGET /none HTTP/1.1\nhost: loc")
+        reloading.callback(True)
+        self.assertEqual(self.page.wire.value().count(b"200 OK"), 1)
+        self.page.clock.pump([0] * 5)
+        self.page.say("alhost\n\n")
+        answers = self.page.wire.value()
+        places = [answers.index(each) for each in (b'"served"', b"ok\n", b"ready\n", b"404 ")]
+        self.assertEqual(places, sorted(places))
+
+    def test_a_connection_that_is_lost_with_requests_ahead(self) -> None:
+        """Nobody answers them."""
+        wire: Any = self.page.wire
+        self.page.say("POST /reload HTTP/1.1\nhost: localhost\n\n" * 5)
+        wire.protocol.connectionLost(Failure(ConnectionDone()))
+        self.page.clock.advance(ANSWER)
+        self.assertEqual(self.page.overview.asked, ["reload"])
+
+    def test_answers_that_are_not_read(self) -> None:
+        """No more are made, and nothing is read, until they are; who never reads them is cut."""
+        wire: Any = self.page.wire
+        self.page.say("GET /healthz HTTP/1.1\nhost: localhost\n\n" * 5)
+        wire.producer.pauseProducing()
+        self.page.clock.pump([0] * 5)
+        self.assertEqual((wire.value().count(b"200 OK"), wire.producerState), (1, "paused"))
+        wire.producer.resumeProducing()
+        self.page.clock.pump([0] * 5)
+        self.assertEqual((wire.value().count(b"200 OK"), wire.producerState), (5, "producing"))
+        self.page.say("GET /healthz HTTP/1.1\nhost: localhost\n\n" * 5)
+        wire.producer.pauseProducing()
+        self.page.clock.advance(REQUEST)
+        self.assertTrue(wire.cut)
+
+    def test_requests_ahead_of_an_answer_that_is_not_read(self) -> None:
+        """They stay in the system's buffers, however large the answer is that they wait for."""
+        self.page.overview.open = [{"id": str(number)} for number in range(5000)]
+        wire: Any = self.page.wire
+        self.page.say("GET /connections?limit=0 HTTP/1.1\nhost: localhost\n\n")
+        wire.producer.pauseProducing()
+        self.assertEqual(wire.producerState, "paused")
+        wire.producer.resumeProducing()
+        self.assertEqual(wire.producerState, "producing")
+
+    def test_a_last_answer_that_is_not_read(self) -> None:
+        """Nor does it keep a connection that was to end behind it."""
+        self.page.say("GET /healthz HTTP/1.0\n\n")
+        self.assertTrue(self.page.wire.disconnecting)
+        self.page.clock.advance(REQUEST)
+        self.assertTrue(self.page.wire.cut)
 
 
 class EventTests(SynchronousTestCase):
@@ -421,3 +493,23 @@ class EventTests(SynchronousTestCase):
         self.page.overview.broken = False
         self.page.clock.advance(1)
         self.assertEqual(len(json.loads(self.page.samples.history())), 2)
+
+    def test_a_status_that_raises(self) -> None:
+        """So it is with one that fails at once, and with who cannot be told: samples go on."""
+        self.page.overview.broken_at_once = True
+        self.page.clock.pump([1] * 5)
+        self.page.overview.broken_at_once = False
+        self.page.clock.advance(1)
+        self.page.samples.tell(lambda sample: 1 // 0)
+        self.page.clock.pump([1] * 5)
+        self.assertEqual(len(json.loads(self.page.samples.history())), 7)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_what_a_sample_costs(self) -> None:
+        """A sample each second, or a look at its health, does not tell of ten thousand hosts and certificates."""
+        self.page.clock.pump([1] * 5)
+        self.page.ask("/healthz")
+        self.assertEqual(set(self.page.overview.wholes), {False})
+        self.page.ask("/status")
+        self.page.ask("/readyz")
+        self.assertEqual(self.page.overview.wholes[-2:], [True, True])
