@@ -25,6 +25,7 @@ class Bucket:
 
     def wait(self, now: float, rate: int) -> float:
         """How many seconds it takes until there is one; 0 where there is one."""
-        self._tokens = min(self._tokens + (now - self._at) * rate, rate * FULL_AFTER)
+        passed = max(now - self._at, 0)  # the reactor of another program may have a clock that is set back
+        self._tokens = min(self._tokens + passed * rate, rate * FULL_AFTER)
         self._at = now
         return max(1 - self._tokens, 0) / rate
