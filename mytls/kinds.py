@@ -77,7 +77,9 @@ class Kind:
         if self.joined is not None and _are_strings(value):
             return self.parse(self.joined(value))
         if self.many:
-            several = [value] if isinstance(value, str) else value
+            several = [value] if not isinstance(value, list) else value
+            if self.number is not None:
+                several = [str(each) if type(each) is int else each for each in several]
             if _are_strings(several):
                 return self._all(several)
         elif isinstance(value, bool) and self.flag:
@@ -352,6 +354,7 @@ PROXIES = Kind(
     inside="from",
 )
 PORT = Kind(port, "a port", number=lambda number: port(str(number)))
+PORTS = attrs.evolve(PORT, expected="a port, or an array of them", many=True)
 TEXT = Kind(text, "a string")
 TRUTH = Kind(truth, "true or false", quoted=False, flag=True)
 HANDLER = Kind(text, "a handler string, or an array of those of several backends", joined=one_handler)

@@ -91,6 +91,21 @@ class Log:
     quiet: tuple[str, ...] = ()
 
 
+@attrs.frozen
+class SandboxSettings:
+    """
+    What a process may do besides what its configuration needs, where it has a sandbox.
+
+    @ivar read: files and folders to read
+    @ivar write: those to read and write
+    @ivar connect: TCP ports to connect to
+    """
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    connect: tuple[int, ...] = ()
+
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -473,6 +488,9 @@ class Settings:
     @ivar unsafe_status: whether that may be where strangers reach it
     @ivar folder: where relative paths in its string count from; the working directory, if empty
     @ivar workers: how many processes serve; 0 is as many as there are cores
+    @ivar core_dumps: `off` where none may be left of a crash
+    @ivar sandbox: whether the process may reach only what the configuration names
+    @ivar sandboxed: what it may besides
     @ivar backend: how the handler that is made from these deals with its backends: it is that of one host
     @ivar wrote: how the user wrote the keys of L{GLOBAL_KEYS}, by their words
     """
@@ -490,6 +508,9 @@ class Settings:
     unsafe_status: bool = False
     folder: str = attrs.field(default="", eq=False)
     workers: int = 1
+    core_dumps: str = "on"
+    sandbox: bool = False
+    sandboxed: SandboxSettings = SandboxSettings()
     wrote: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
@@ -522,5 +543,8 @@ class Settings:
             unsafe_status=said.get("unsafe-status", self.unsafe_status),
             folder="" if "status" in said else self.folder,
             workers=said.get("workers", self.workers),
+            core_dumps=said.get("core-dumps", self.core_dumps),
+            sandbox=said.get("sandbox", self.sandbox),
+            sandboxed=attrs.evolve(self.sandboxed, **table("sandbox")),
             wrote={**self.wrote, **{word: f"--{word}" for word in said}},
         )

@@ -22,6 +22,7 @@ from mytls.kinds import (
     PATH,
     PATHS,
     PORT,
+    PORTS,
     PROTOCOLS,
     PROXIES,
     REVOCATIONS,
@@ -235,6 +236,14 @@ class TomlTests(SynchronousTestCase):
         """A port is a number."""
         self.assertEqual(PORT.of_toml(443), 443)
         self.refused(PORT, 65536, "'65536' is not a port; expected a number from 0 to 65535")
+
+    def test_several_ports(self) -> None:
+        """Several are an array of numbers, or one; as text they have commas."""
+        self.assertEqual((PORTS.of_toml(443), PORTS.of_toml([443, "80"])), ((443,), (443, 80)))
+        self.assertEqual(PORTS.of_text("443,80"), (443, 80))
+        self.refused(PORTS, [443, 65536], "'65536' is not a port; expected a number from 0 to 65535")
+        self.refused(PORTS, [True], "an array where a port, or an array of them is expected")
+        self.refused(PORTS, 4.5, "a float where a port, or an array of them is expected")
 
     def test_numbers_of_many_digits(self) -> None:
         """Python does not write such a number out, which a file may have as a hexadecimal; it is refused as others."""

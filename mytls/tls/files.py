@@ -21,6 +21,7 @@ from io import FileIO
 import attrs
 
 from mytls.errors import ConfigurationError
+from mytls.privileges import Rights
 from mytls.settings import HostSettings
 
 #: How old a file's times must be, in seconds, to tell of every later change: the coarsest clock of a file system.
@@ -59,6 +60,7 @@ class _Seen:
 
     @ivar outcome: the content's SHA-256, or the errno
     @ivar signature: what its stat was, or None where that tells nothing: the content decides
+    @ivar fresh: what it was then, all the same
     @ivar mode: its permission bits
     @ivar regular: whether it is a regular file; a pipe has nothing to say a second time
     """
@@ -67,17 +69,22 @@ class _Seen:
     signature: tuple[int, ...] | None = None
     mode: int = 0
     regular: bool = True
+    fresh: tuple[int, ...] | None = None
 
 
 class Files:
     """What was read of the disk for one loading: each file once, whatever asks for it."""
 
-    def __init__(self, now: Callable[[], float] = time.time, folder: str | None = None) -> None:
+    def __init__(
+        self, now: Callable[[], float] = time.time, folder: str | None = None, rights: Rights | None = None
+    ) -> None:
         """
         @param now: the time in seconds since the epoch, on the clock of the file systems
         @param folder: where relative paths count from; the working directory of this moment, if left out
+        @param rights: what the process could do at its start; as it can now, if left out
         """
         self.now = now
+        self._rights = Rights() if rights is None else rights
         self._folder = _here() if folder is None else folder
         self._seen: dict[str, _Seen] = {}
         self._bytes: dict[str, bytes] = {}
@@ -92,7 +99,7 @@ class Files:
 
     def anew(self) -> Files:
         """For another loading: the same clock and folder, wherever the working directory is by then."""
-        return Files(self.now, self._folder)
+        return Files(self.now, self._folder, self._rights)
 
     def read(self, path: str) -> bytes:
         """
@@ -108,7 +115,7 @@ class Files:
             # After forget() a file may be asked for again: what the loading saw of it first stays what counts.
             self._seen.setdefault(path, seen)
         if isinstance(seen.outcome, int):
-            raise OSError(seen.outcome, _in_words(seen.outcome), path)
+            raise self._error(seen.outcome, path)
         self._bytes[path] = content
         return content
 
@@ -144,8 +151,12 @@ class Files:
             self._listed[folder] = self._listing(folder)
         listed = self._listed[folder]
         if isinstance(listed, int):
-            raise OSError(listed, os.strerror(listed), folder)
+            raise self._error(listed, folder)
         return listed
+
+    def asked(self) -> tuple[str, ...]:
+        """The paths of all files and folders that were asked for, whole, whether they are there or not."""
+        return tuple(self._at(path) for path in (*self._seen, *self._listed))
 
     def changed(self) -> bool:
         """Whether anything that was asked for reads differently now: another content, gone, there now."""
@@ -156,6 +167,10 @@ class Files:
     def forget(self) -> None:
         """Drop the contents, keys among them, and keep what is needed to notice a change."""
         self._bytes.clear()
+
+    def _error(self, number: int, path: str) -> OSError:
+        denied = number in (errno.EACCES, errno.EPERM)
+        return OSError(number, _in_words(number) + (self._rights.why_not_read(self._at(path)) if denied else ""), path)
 
     def _at(self, path: str) -> str:
         return os.path.join(self._folder, path)
@@ -178,6 +193,8 @@ class Files:
         if not seen.regular or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             return True
         again, _ = _look(self._at(path), self.now())
+        if again.outcome == errno.EACCES and _signature(status) == seen.fresh:
+            return False  # the same as ever, and not ours to read any more
         if again.outcome == seen.outcome:
             self._seen[path] = again
         return again.outcome != seen.outcome
@@ -194,7 +211,8 @@ def _look(path: str, now: float) -> tuple[_Seen, bytes]:
     regular = stat.S_ISREG(before.st_mode)
     settled = now - max(after.st_mtime, after.st_ctime) >= _SETTLED and _signature(before) == _signature(after)
     signature = _signature(after) if settled or not regular else None
-    return _Seen(hashlib.sha256(content).digest(), signature, stat.S_IMODE(after.st_mode), regular), content
+    digest, mode = hashlib.sha256(content).digest(), stat.S_IMODE(after.st_mode)
+    return _Seen(digest, signature, mode, regular, _signature(after)), content
 
 
 def _opened(path: str, flags: int) -> int:
