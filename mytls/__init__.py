@@ -8,6 +8,7 @@ The map, from door to value. A module imports from those below it, never from ab
     tap                 twistd mytls
     table               what is served, as a table for a person
     assemble            settings in, running parts out
+    permitted           settings in, permits out: what files and ports a service needs
     status.service      the status service: listens before what it tells of, and answers until that is over
     status.place        where it listens, and that strangers do not reach it there
     status.site         what it answers, and to whom
@@ -72,6 +73,7 @@ The map, from door to value. A module imports from those below it, never from ab
     guards.limits       how many may be there, and how many may come
     guards.visitors     what is known of addresses
     guards.buckets      tokens that come back with time
+    guards.sandbox      what the process can do no more
     guards.descriptors  how many descriptors connections may have
     guards.ages         how long connections may be silent, and last
     sockets             transports that write at once
@@ -173,6 +175,8 @@ The map, from door to value. A module imports from those below it, never from ab
     kinds               what a value looks like
     names               server names, one spelling for each
     addresses           addresses, as logs write them
+    privileges          what the process may do no more, and what is not left of it
+    steady              the reactor's time, without the jumps of the system's
     errors              what can go wrong
 
 Public names, each also where it lives: service, TLSServerEndpoint, TLSClientEndpoint, Peer, ConfigurationError.

@@ -61,7 +61,7 @@ class Accepting:
     def accept(self) -> None:
         """Take those who are there: as many as the last time, or twice as many. Each look for none costs a call."""
         taken = 0
-        while taken < self._times:
+        while taken < self._times and not self._port.disconnecting:
             shut = self._door.shut()
             if shut is not None:
                 self._wait(shut.detail)
@@ -107,7 +107,7 @@ class Accepting:
         """As Twisted's ports do it."""
         port, transport = self._port, None
         try:
-            if len(address) == 4:  # of IPv6; this is the spelling with its zone
+            if port.addressFamily == socket.AF_INET6:  # this is the spelling with its zone
                 host, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
                 address = (host, *address[1:])
             protocol = port.factory.buildProtocol(port._buildAddr(address))

@@ -20,14 +20,18 @@ from mytls.accesslog import AccessLog
 from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles
 from mytls.events import Observer, Observers
+from mytls.guards.sandbox import Confines, Sandbox, Unconfined
 from mytls.handled import handlers_of
 from mytls.keys import ON_RELOAD
 from mytls.loading import Loaded, Loading, Made, contexts, load
 from mytls.logs.places import place_of
+from mytls.permitted import permits
+from mytls.privileges import leave_no_core
 from mytls.reload import Reloader, in_a_thread
 from mytls.running import Beside, NothingBeside, Plan, TLSService
 from mytls.settings import Deadlines, Limits, ListenerSettings, Log, Settings
 from mytls.status.counts import Counts
+from mytls.steady import keep_steady
 from mytls.strings import is_tls, listener_from_string
 from mytls.systemd.supervised import Supervision
 from mytls.tls.development import development_certificate, state_folder
@@ -145,6 +149,11 @@ def supervised(service: TLSService, role: Role, supervision: Supervision, *, rea
     return supervision.of(running_on, runs, overview.status)
 
 
+def steady_time() -> None:
+    """In a process of our own: from now on its reactor's time does not jump."""
+    keep_steady(_global_reactor())
+
+
 def development_endpoint(port: int = DEVELOPMENT_PORT) -> tuple[list[str], str]:
     """
     The endpoint strings with the development certificate, and a command that connects to it.
@@ -171,6 +180,8 @@ def _service(
     running_on = reactor or _global_reactor()
     files = Files()
     said = read(files)
+    if said.core_dumps == "off":
+        leave_no_core()
     role = role_for(said)
     settings = role.settings(said)
     access = _access_log(running_on, settings)
@@ -188,6 +199,7 @@ def _service(
             handlers_of(running_on, settings)
         raise ConfigurationErrors(troubles.lines) from None
     files.forget()
+    sandbox = _sandbox(said, files)
 
     def again(now_read: Files) -> Plan:
         return _plan(role.settings(read(now_read)), _contexts(made.plan), keylog, now_read)
@@ -205,9 +217,22 @@ def _service(
         handler,
         (open_log,) if keylog is None else (open_log, keylog.open),
     )
+    if settings.sandbox:
+        made.sandbox = sandbox
     if looked_on:
         made.beside = _beside(running_on, settings, role, made, counts)
     return made
+
+
+def _sandbox(settings: Settings, files: Files) -> Confines:
+    """@raise ConfigurationError: this machine has none; or none was asked for, and yet something to be let in it"""
+    if settings.sandbox:
+        return Sandbox(permits(settings, files), settings.wrote.get("sandbox", "sandbox"))
+    for name, value in attrs.asdict(settings.sandboxed).items():
+        if value:
+            word = f"sandbox-{name}"
+            raise ConfigurationError(f"{settings.wrote.get(word, word)}: of no use without sandbox")
+    return Unconfined()
 
 
 def _beside(reactor: Any, settings: Settings, role: Role, made: TLSService, counts: Counts) -> Beside:

@@ -14,10 +14,16 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IFileDescriptorReceiver,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IReactorTime,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from mytls.addresses import address_text
 from mytls.beginning import Beginning
@@ -119,7 +125,7 @@ class ServerConnection(protocol.Protocol):
         self._asked: Deferred[str | None] | None = None
         self._goodbye: Goodbye | None = None
         self._host: Host | None = None
-        self._ended = False
+        self._established = self._ended = False
         self._shut: TLSFailure | None = None
 
     # --- what the transport below tells
@@ -153,6 +159,11 @@ class ServerConnection(protocol.Protocol):
             return
         if hello is not None:
             self._begin(hello, beginning.received)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """A descriptor came with the bytes: for a handler without TLS, which takes them."""
+        assert isinstance(self._tls, Passthrough)
+        self._tls.fileDescriptorReceived(descriptor)
 
     def readConnectionLost(self) -> None:
         """A FIN: from here on the peer sends nothing."""
@@ -256,14 +267,17 @@ class ServerConnection(protocol.Protocol):
 
     def _enters(self, tls: TLSTransport | Passthrough, peer: Peer) -> None:
         self._client_hello = None
+        self._established = True
         self._say(Established, peer=peer, seconds=self._age())
         tls.draining = self._listener.draining
         self._listener.ages.start(self)
         handler = self._build()
-        if handler is not None:
-            tls.connect(handler)
-        else:
+        if handler is None:
             tls.loseConnection()
+            return
+        tls.connect(handler)
+        if tls.draining:
+            self._tell_of_drain(tls)
 
     def _build(self) -> IProtocol | None:
         """The handler's protocol; None where its factory wants no connection, or fails."""
@@ -335,8 +349,7 @@ class ServerConnection(protocol.Protocol):
         tls = self._tls
         if tls is not None:
             tls.draining = True
-            if IDrainable.providedBy(tls.protocol):
-                self._ask_handler(tls, tls.protocol.drain)
+            self._tell_of_drain(tls)
         elif self._beginning is not None and not self._beginning.begun:
             self.handshake_failed(TLSFailure(Cause.DRAIN, "the service stops, and nothing has come yet"))
             self.abort()
@@ -345,7 +358,7 @@ class ServerConnection(protocol.Protocol):
         """Its time is over: it ends properly where there is a handler. @param failure: why, for the closed event"""
         tls = self._tls
         self._listener.ends(self)
-        if tls is None or tls.protocol is None:
+        if tls is None or not self._established:
             asked = ", and the policy has not answered" if self._asked is not None else ""
             self.handshake_failed(attrs.evolve(failure, detail=f"{failure.detail}{asked}"))
             self.abort()
@@ -355,11 +368,10 @@ class ServerConnection(protocol.Protocol):
 
     def cut(self, failure: TLSFailure) -> None:
         """At once. @param failure: why, for the closed event"""
-        tls = self._tls
-        if tls is None or tls.protocol is None:
-            self.handshake_failed(failure)
-        else:
+        if self._established:
             self._shut = self._shut or failure
+        else:
+            self.handshake_failed(failure)
         self.abort()
 
     def expire(self) -> None:
@@ -375,7 +387,11 @@ class ServerConnection(protocol.Protocol):
     def moved(self) -> int:
         """A number that is another one when bytes have moved, either way."""
         tls = self._tls
-        return 0 if tls is None else tls.bytes_in + tls.bytes_out - tls.queued()
+        return 0 if tls is None else tls.moved
+
+    def _tell_of_drain(self, tls: TLSTransport | Passthrough) -> None:
+        if IDrainable.providedBy(tls.protocol):
+            self._ask_handler(tls, tls.protocol.drain)
 
     def _ask_handler(self, tls: TLSTransport | Passthrough, ask: Callable[[], object]) -> None:
         try:
@@ -409,6 +425,11 @@ class ServerConnection(protocol.Protocol):
         if self._ended or self._goodbye is not None or (tls is not None and tls.closing):
             return "closing"
         return "handshake" if tls is None or tls.protocol is None else "open"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is said, and the peer has but to close."""
+        return self.state == "closing" and (self._tls is None or not self._tls.queued())
 
     @property
     def server_name(self) -> str | None:
@@ -523,6 +544,8 @@ class ServerConnection(protocol.Protocol):
         self._enters(passed, peer)
         if passed.protocol is not None:
             self.dataReceived = passed.dataReceived  # type: ignore[method-assign]  # likewise
+            if IFileDescriptorReceiver.providedBy(passed.protocol):
+                alsoProvides(self, IFileDescriptorReceiver)  # else a UNIX socket closes what comes
             if received:
                 passed.dataReceived(received)
 

@@ -34,18 +34,22 @@ class Drain:
         self._seconds = seconds
         self._left = left
         self._unfinished: int | None = None
+        self._quiet = True
         self._waiting: list[Deferred[int]] = []
         self._lines = LoopingCall(self._say)
         self._lines.clock = clock
 
-    def begin(self, parts: Iterable[Deferred[int]], observers: Observers) -> None:
+    def begin(self, parts: Iterable[Deferred[int]], observers: Observers | None) -> None:
         """
         Nobody is accepted any more.
 
         @param parts: fire when all of their connections are gone, with how many of these have not finished
+        @param observers: are told; None where nobody was served, and nothing is to be said
         """
-        observers.tell(Draining(connections=self._left(), seconds=self._seconds))
-        self._lines.start(PROGRESS, now=False)
+        if observers is not None:
+            self._quiet = False
+            observers.tell(Draining(connections=self._left(), seconds=self._seconds))
+            self._lines.start(PROGRESS, now=False)
         gatherResults(list(parts)).addCallback(self._over)
 
     def done(self) -> Deferred[int]:
@@ -63,15 +67,20 @@ class Drain:
         _log.info("draining: {left} left{until}", left=_connections(left), until=until)
 
     def _over(self, unfinished: list[int]) -> None:
-        self._lines.stop()
         self._unfinished = sum(unfinished)
-        if self._unfinished:
-            _log.warn("drained: {cut} cut", cut=_connections(self._unfinished))
-        else:
-            _log.info("drained: all have finished")
+        if not self._quiet:
+            self._lines.stop()
+            _sum_up(self._unfinished)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(self._unfinished)
+
+
+def _sum_up(unfinished: int) -> None:
+    if unfinished:
+        _log.warn("drained: {cut} cut", cut=_connections(unfinished))
+    else:
+        _log.info("drained: all have finished")
 
 
 def _connections(count: int) -> str:

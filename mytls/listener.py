@@ -52,7 +52,7 @@ class TLSFactory(protocol.Factory):
         self._handler = handler
         self.door = door or Door(Room(clock))
         self.draining = False
-        self._late = 0
+        self._late: set[int] = set()
         self.hosts = self._handled(hosts)
         self.ages = Ages(clock, deadlines.idle, deadlines.lifetime)
         self.clock = clock
@@ -178,11 +178,12 @@ class TLSFactory(protocol.Factory):
     def emptied(self) -> Deferred[int]:
         """Fires when no connection is open; see L{drain}."""
         done: Deferred[int] = Deferred()
-        self._when_empty(lambda: done.callback(self._late))
+        self._when_empty(lambda: done.callback(len(self._late)))
         return done
 
     def _not_in_time(self, connection: ServerConnection) -> None:
-        self._late += connection.state != "closing"
+        if not connection.finished:
+            self._late.add(connection.number)
 
     def _when_empty(self, call: Callable[[], object]) -> None:
         if self._open:
@@ -193,7 +194,7 @@ class TLSFactory(protocol.Factory):
     def doStart(self) -> None:
         """The port listens."""
         super().doStart()
-        self.draining, self._late = False, 0
+        self.draining, self._late = False, set()
         for handler in self.hosts.handlers:
             handler.doStart()
 
@@ -234,4 +235,5 @@ class TLSFactory(protocol.Factory):
     def logPrefix(self) -> str:
         """Twisted's log names the handler, as its own TLS does."""
         inner: Any = self._handler
-        return f"{inner.logPrefix() if hasattr(inner, 'logPrefix') else type(inner).__name__} (TLS)"
+        name = inner.logPrefix() if hasattr(inner, "logPrefix") else type(inner).__name__
+        return name if self.hosts.plain else f"{name} (TLS)"

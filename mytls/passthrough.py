@@ -95,6 +95,11 @@ class Passthrough:
         queued = getattr(self._below, "queued", None)
         return queued() if queued is not None else 0
 
+    @property
+    def moved(self) -> int:
+        """A number that is another one when bytes have moved, either way."""
+        return self.bytes_in + self.bytes_out - self.queued()
+
     def getHost(self) -> Any:
         """Our address, or the one that the client has connected to at a proxy in front of us."""
         return (self._header.destination if self._header else None) or self._below.getHost()
@@ -118,6 +123,10 @@ class Passthrough:
         """Bytes of the client."""
         self.bytes_in += len(data)
         self._tell(self.protocol.dataReceived, data)  # type: ignore[union-attr]
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """A descriptor of the client's, from now on the handler's: it is one that takes them."""
+        self._tell(self.protocol.fileDescriptorReceived, descriptor)  # type: ignore[union-attr]
 
     def readConnectionLost(self) -> None:
         """The client sends nothing more."""
@@ -144,6 +153,9 @@ class Passthrough:
     def handlerFailed(self, failure: Failure) -> None:
         """The handler raised: the connection ends."""
         _log.failure("the handler failed", failure)
+        if self.protocol is not None:
+            name = failure.type.__name__ if failure.type else failure.type
+            self._ended = self._ended or (Cause.HANDLER, f"the handler raised {name}")
         self._owner.handler_failed(failure)
         self._below.abortConnection()
 

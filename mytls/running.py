@@ -28,6 +28,7 @@ from mytls.events import Observers
 from mytls.exitstatus import ExitStatus
 from mytls.guards.descriptors import Budget
 from mytls.guards.limits import Door, Room
+from mytls.guards.sandbox import Confines, Permits, Unconfined
 from mytls.guards.sources import Proxies
 from mytls.handled import Handlers, handlers_of
 from mytls.handlers.places import unsafe
@@ -35,6 +36,7 @@ from mytls.handlers.proxy import ProxyFactory
 from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
 from mytls.loading import Loaded
+from mytls.privileges import Rights
 from mytls.reload import NotNow, Reloader
 from mytls.review import Reviewed
 from mytls.settings import HostSettings, Limits, ListenerSettings, Settings
@@ -224,12 +226,14 @@ class TLSService(Service):
     @ivar others: who else serves, and drains with it
     @ivar reloads_on_hangup: whether the signal HUP makes it reload while it runs, which takes the process's handler
     @ivar on_reload: called with the Deferred of each reload that is asked for
+    @ivar sandbox: what holds the process to what it needs, once it listens and is the user that it stays
     """
 
     greeting = ""
     reloads_on_hangup = False
     beside: Beside = NothingBeside()
     others: Sequence[Other] = ()
+    sandbox: Confines = Unconfined()
     exit_status: ExitStatus | None = None
 
     def __init__(
@@ -251,6 +255,7 @@ class TLSService(Service):
         @raise ConfigurationError: a handler, or the endpoint of another's, cannot be had
         """
         self._reactor = reactor
+        self._rights = Rights()
         self._observers = observers
         self._default = handler
         self._first = tuple(first)
@@ -263,6 +268,7 @@ class TLSService(Service):
         self._warned: set[str] = set()
         self.on_reload: Callable[[Deferred[bool]], object] = lambda done: None
         self._drain: Drain | None = None
+        self._asked = False
         self._room = Room(reactor, plan.settings.limits)
         self._handlers = self._handlers_for(plan)
         self._listeners = {key: self._made(*each) for key, each in _by_place(plan).items()}
@@ -302,6 +308,7 @@ class TLSService(Service):
         """Listen, if C{privilegedStartService} was not called, and keep what is served as the files say."""
         super().startService()
         self._listen()
+        self._confine()
         self._reloader.start()
         self._following.only(*self.plan.workloads)
 
@@ -320,7 +327,7 @@ class TLSService(Service):
         @return: fires when the last is gone, with how many have not finished in time
         """
         if self._drain is None:
-            was = self._observers if self._listening and not self._starting else Observers()
+            was = self._observers if self._listening and not self._starting else None
             self._listening = False
             self._reloader.stop()
             self._following.only()
@@ -375,7 +382,11 @@ class TLSService(Service):
                 signal.signal(number, self._asked_to_end)
 
     def _asked_to_end(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self.cut if self.draining else self.drain)
+        self._reactor.callFromThread(self._end)
+
+    def _end(self) -> None:
+        asked, self._asked = self._asked, True
+        (self.cut if asked else self.drain)()
 
     def _last(self, unfinished: int) -> Deferred[None]:
         return self.beside.stop().addCallback(lambda _: self._leave(unfinished))
@@ -417,7 +428,7 @@ class TLSService(Service):
         except ConfigurationError as error:
             raise CannotStart(str(error)) from None
         self._listening = self._starting = True
-        self._drain = None
+        self._drain, self._asked = None, False
         self._heed_hangup(self.reloads_on_hangup)
         if self.exit_status is not None:
             self._reactor.callWhenRunning(self._heed_end)
@@ -432,6 +443,14 @@ class TLSService(Service):
         self._room.budget = Budget.of_process()
         if self.greeting:
             _log.info("{line}", line=self.greeting)
+
+    def _confine(self) -> None:
+        """@raise CannotStart: the sandbox that was asked for is not to be had"""
+        self.sandbox.permit(Permits(bind=self._own_ports()))
+        try:
+            self.sandbox.enter()
+        except ConfigurationError as error:
+            raise CannotStart(str(error)) from None
 
     def _cannot_listen(self, failure: Failure, listener: _Listener) -> None:
         trouble = CannotStart(f"{_why(failure)} ({listener.description})")
@@ -489,6 +508,9 @@ class TLSService(Service):
                 line = f"{_why(Failure(error))} ({listener.description})"
                 if isinstance(error, CannotListenError) and error.port in self._own_ports():
                     raise ConfigurationError(f"{line}: this service has that port already; restart it") from None
+                lost = self._rights.why_not_listen() if _is_denied(error) else ""
+                if lost:
+                    raise ConfigurationError(f"{line}: {lost}") from None
                 raise NotNow(line) from None
         if not self._listening:
             raise ConfigurationError("the service has stopped")
@@ -624,12 +646,18 @@ def _by_place(plan: Plan) -> dict[Any, tuple[ListenerSettings, Loaded | None]]:
 
 def _only_at_start(first: Settings, old: Settings, new: Settings) -> list[str]:
     """What a reload leaves as it is, and should say so once. @param first: what the service runs with"""
-    names = ("deadlines", "reload_interval", "log", "keylog", "status", "unsafe_status", "workers")
+    names = ["deadlines", "reload_interval", "log", "keylog", "status", "unsafe_status", "workers"]
+    names += ["core_dumps", "sandbox", "sandboxed"]
     changed = [name for name in names if getattr(new, name) not in (getattr(first, name), getattr(old, name))]
     for name in ("max_threads", "max_processes"):
         if getattr(new.limits, name) not in (getattr(first.limits, name), getattr(old.limits, name)):
             changed.append(name)
     return [f"{name.replace('_', ' ')}: needs a restart" for name in changed]
+
+
+def _is_denied(error: Exception) -> bool:
+    why = error.socketError if isinstance(error, CannotListenError) else error
+    return isinstance(why, PermissionError)
 
 
 def _why(failure: Failure) -> str:

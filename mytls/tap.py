@@ -13,11 +13,13 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from mytls import __version__
-from mytls.assemble import development_endpoint, service_from_file, service_of_strings, supervised
+from mytls.assemble import development_endpoint, service_from_file, service_of_strings, steady_time, supervised
 from mytls.errors import ConfigurationError, nearest, one_line
 from mytls.exitstatus import ExitStatus
 from mytls.handlers import BUILT_IN
 from mytls.keys import OPTION_KEYS, Key
+from mytls.permitted import of_twistd
+from mytls.privileges import is_user
 from mytls.running import TLSService
 from mytls.settings import Settings
 from mytls.systemd.notify import Nobody
@@ -118,14 +120,17 @@ class Options(usage.Options):
             raise ConfigurationError(f"the working folder is not to be had: {error.strerror}") from None
         if here not in sys.path:
             sys.path.insert(0, here)
+        _check_account(self.parent or {})
         # A reload that is asked for before all is loaded must not be the end.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # where there are no workers, there are none to roll
         self._supervision = Supervision.asked(os.environ)
+        steady_time()
         given = {key.word: _value(key, self[key.word]) for key in OPTION_KEYS if self[key.word] not in (None, 0)}
         made = self._of_file(self._config, given) if self._config is not None else self._of_strings(given)
         made.reloads_on_hangup = True
         made.exit_status = self._exit_status
+        made.sandbox.permit(of_twistd(self.parent or {}))
         return made
 
     def supervised(self) -> IService:
@@ -171,6 +176,13 @@ class Options(usage.Options):
         words = ("endpoint", "handler", "config", "check", "help", "version", *(key.word for key in OPTION_KEYS))
         hint = nearest(f"--{unknown[2]}", [f"--{word}" for word in words]) or "; --help lists them"
         return f"unknown option {unknown[1]}{unknown[2]}{hint}"
+
+
+def _check_account(of_twistd: Mapping[str, Any]) -> None:
+    """@raise ConfigurationError: twistd could not become that user, and would say so with a traceback"""
+    uid = of_twistd.get("uid")
+    if uid is not None and not is_user(uid):
+        raise ConfigurationError(f"--uid {uid}: this machine has no such user, and so no groups of it either")
 
 
 def _value(key: Key, written: Any) -> Any:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from errno import ECONNABORTED, EMFILE
+import os
+from errno import (
+    ECONNABORTED,
+    EHOSTUNREACH,
+    EINTR,
+    EMFILE,
+    ENETDOWN,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    EPERM,
+    EPROTO,
+    ETIMEDOUT,
+)
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -23,6 +36,7 @@ class Listening:
 
     def __init__(self) -> None:
         self.there: list[Any] = []
+        self.addresses: list[Any] = []
 
     def accept(self) -> tuple[Any, Any]:
         if not self.there:
@@ -30,7 +44,7 @@ class Listening:
         first = self.there.pop(0)
         if isinstance(first, OSError):
             raise first
-        return first, ("192.0.2.1", 50000)
+        return first, self.addresses.pop(0) if self.addresses else ("192.0.2.1", 50000)
 
 
 class Accepted:
@@ -81,6 +95,28 @@ class AcceptingTests(SynchronousTestCase):
         self.assertEqual(len(self.made), 150)
         self.assertTrue(self.reading)
 
+    def test_stops_in_between(self) -> None:
+        """Where one that was accepted ends the listening, nobody comes behind it."""
+        self.through()
+        self.port.socket.there = [Accepted() for _ in range(5)]
+
+        def build() -> Protocol:
+            self.port.disconnecting = True
+            return Protocol()
+
+        self.build = build
+        self.port.doRead()
+        self.assertEqual(len(self.made), 1)
+
+    def test_path(self) -> None:
+        """The path of a client's own UNIX socket may be as long as an IPv6 address has parts."""
+        self.through()
+        self.port._buildAddr = UNIXAddress
+        self.port.socket.there = [Accepted()] * 2
+        self.port.socket.addresses = ["/t/x", b"\0abc"]
+        self.port.doRead()
+        self.assertEqual(len(self.made), 2)
+
     def test_wait(self) -> None:
         """Without room nobody is accepted, and the port is listened to again when there is some."""
         lines = log_lines(self)
@@ -89,12 +125,22 @@ class AcceptingTests(SynchronousTestCase):
         self.port.socket.there = [Accepted()]
         self.port.doRead()
         self.assertEqual((self.made, self.reading), ([], False))
-        said = "1 connections are there, and max-connections is 1; clients wait until there is room"
+        said = "1 connection is there, and limits.max-connections is 1; clients wait until there is room"
         self.assertEqual(lines, [f"cannot accept at 127.0.0.1:1: {said}"])
         place.leave()
         self.assertTrue(self.reading)
         self.port.doRead()
         self.assertEqual(len(self.made), 1)
+
+    def test_paused(self) -> None:
+        """Where others accept from now on, it is not listened to again, however much room there is."""
+        door = self.through(max_connections=1, at_limit="wait")
+        place = door.enter(None)
+        self.port.doRead()
+        self.assertFalse(self.reading)
+        door.room.paused = True
+        place.leave()
+        self.assertFalse(self.reading)
 
     def test_no_descriptors(self) -> None:
         """Where there is no descriptor it waits for a while, and says so once a second at most."""
@@ -109,13 +155,42 @@ class AcceptingTests(SynchronousTestCase):
         said = "cannot accept at 127.0.0.1:1: too many open files; clients wait until there is room"
         self.assertEqual(lines, [said] * 2)
 
-    def test_gone_already(self) -> None:
-        """Who has gone before he was accepted is nobody's trouble."""
+    def test_exhausted(self) -> None:
+        """Whatever the system has run out of, nothing spins, the log says what it is, and then all goes on."""
+        lines = log_lines(self)
         self.through()
-        self.port.socket.there = [OSError(ECONNABORTED, "x"), Accepted()]
+        for error in (ENFILE, ENOBUFS, ENOMEM):
+            self.port.socket.there = [OSError(error, os.strerror(error)), Accepted()]
+            self.port.doRead()
+            self.assertFalse(self.reading)
+            self.clock.advance(PAUSE)
+            self.port.doRead()
+            self.clock.advance(1)
+        self.assertEqual((len(self.made), self.reading), (3, True))
+        said = [line.partition(": ")[2].partition(";")[0] for line in lines]
+        self.assertEqual(said, ["too many open files", "no buffer space available", "cannot allocate memory"])
+
+    def test_room_while_exhausted(self) -> None:
+        """A connection that ends gives its descriptor back: the port is listened to before the pause is over."""
+        door = self.through()
+        place = door.enter(None)
+        self.port.socket.there = [OSError(EMFILE, "Too many open files")]
         self.port.doRead()
-        self.port.doRead()
-        self.assertEqual((len(self.made), self.reading), (1, True))
+        self.assertFalse(self.reading)
+        place.leave()
+        self.assertTrue(self.reading)
+        self.clock.advance(PAUSE)
+        self.assertTrue(self.reading)
+
+    def test_gone_already(self) -> None:
+        """Who has gone before he was accepted, or whose network has, is nobody's trouble (accept(2))."""
+        lines = log_lines(self)
+        self.through()
+        gone = (ECONNABORTED, EINTR, EPERM, EPROTO, ENETDOWN, EHOSTUNREACH, ETIMEDOUT)
+        self.port.socket.there = [*(OSError(error, "x") for error in gone), Accepted()]
+        for _ in range(len(gone) + 1):
+            self.port.doRead()
+        self.assertEqual((len(self.made), self.reading, lines), (1, True, []))
 
     def test_turned_away(self) -> None:
         """Who is refused is closed at once, without a transport."""

@@ -359,8 +359,10 @@ class PortTests(ServiceTests):
         """Nothing listens, not even for a moment, at places behind the one that is not to be had."""
         number = self.taken()
         made = service([f"tcp:{number}:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"], reactor=self.reactor)
+        lines = log_lines(self)
         self.assertRaises(CannotStart, made.startService)
         self.assertEqual(self.reactor.ports, [])
+        self.assertNotIn("drain", "".join(lines))  # nobody was served
 
     def test_start_again(self) -> None:
         """When the port is free it can be started."""

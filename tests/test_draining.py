@@ -11,14 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from mytls.draining import PROGRESS, Drain
-from mytls.errors import Cause
+from mytls.errors import Cause, TLSFailure
 from mytls.events import Accepted, Closed, Draining, Established, Event, HandshakeFailed, Observers, Refused
 from mytls.exitstatus import ExitStatus
 from mytls.guards.limits import Door, Room
 from mytls.guards.sources import Proxies
 from mytls.handlers.builtin import EchoFactory
 from mytls.hosts import Hosts
-from mytls.interfaces import IEndable
+from mytls.interfaces import IDrainable, IEndable
 from mytls.kinds import network
 from mytls.listener import TLSFactory, TurnedAway
 from mytls.proxyheader import ProxyHeader
@@ -82,7 +82,8 @@ class LimitTests(Served):
         self.assertRaises(AssertionError, self.link, factory)
         event = self.last()
         assert isinstance(event, HandshakeFailed)
-        self.assertEqual((event.cause, event.detail), (Cause.RATE, "more than 1 handshakes a second"))
+        said = "too many handshakes a second, and limits.handshakes-per-second is 1"
+        self.assertEqual((event.cause, event.detail), (Cause.RATE, said))
 
     def test_in_the_end(self) -> None:
         """Whatever became of them, nobody is counted any more."""
@@ -101,6 +102,14 @@ class Endless(Recorder):
 
     def end(self) -> None:
         self.told.append("end")
+
+
+@implementer(IDrainable)
+class Told(Recorder):
+    """Hears that the service stops, and goes on."""
+
+    def drain(self) -> None:
+        self.told.append("drain")
 
 
 class AgeTests(Served):
@@ -169,6 +178,17 @@ class AgeTests(Served):
         self.assertIsInstance(link.socket.lost, ConnectionAborted)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_handler_that_writes_on(self) -> None:
+        """What a handler writes now and then moves nothing where its peer does not read."""
+        link = self.link(self.factory(RecorderFactory(), idle=8))
+        link.socket.peer_reads = False
+        for _ in range(9):
+            link.transport.write(b"tick")
+            self.pass_time(1)
+        self.pass_time(CLOSE + 1.1)
+        self.assertIsInstance(link.socket.lost, ConnectionAborted)
+        self.assertIs(self.last().cause, Cause.IDLE)
+
 
 class DrainTests(Served):
     """Who is there when the service stops."""
@@ -210,6 +230,41 @@ class DrainTests(Served):
         self.assertEqual(self.successResultOf(done), 1)
         self.assertIsInstance(link.socket.lost, ConnectionAborted)
 
+    def test_cut_after_the_deadline(self) -> None:
+        """Who is ended at the deadline, and cut before its time for that is over, is one that has not finished."""
+        factory = self.factory(RecorderFactory(Endless))
+        self.link(factory)
+        done = factory.drain(30)
+        self.pass_time(30)
+        factory.cut()
+        self.assertEqual(self.successResultOf(done), 1)
+
+    def test_ended_in_its_goodbye(self) -> None:
+        """Who is ended or cut when its handler is gone, and the goodbye under way, had a handshake and is closed."""
+        for end in (TLSFactory.cut, TLSFactory.end_connections):
+            factory = self.factory(RecorderFactory(Endless))
+            link = self.link(factory)
+            (connection,) = factory.connections
+            connection.finish(TLSFailure(Cause.LIFETIME, "it is old"))
+            self.pass_time(CLOSE + 0.1)
+            self.assertIsNotNone(link.recorder.lost)
+            self.assertEqual(factory.connections, (connection,))
+            end(factory)
+            self.pass_time(CLOSE + 1.1)
+            self.assertIsInstance(self.last(), Closed)
+            self.assertIs(self.last().cause, Cause.LIFETIME)
+
+    def test_does_not_read(self) -> None:
+        """Who has not read all of its answer at the deadline has not finished, though its handler has."""
+        factory = self.factory(RecorderFactory())
+        link = self.link(factory)
+        link.socket.peer_reads = False
+        link.transport.write(b"x" * 100_000)
+        link.transport.loseConnection()
+        done = factory.drain(CLOSE - 1)
+        self.pass_time(2 * CLOSE)
+        self.assertEqual(self.successResultOf(done), 1)
+
     def test_handshakes(self) -> None:
         """Who has said nothing is dropped; a handshake that has begun may go on, and its handler can ask."""
         factory = self.factory(RecorderFactory())
@@ -228,6 +283,18 @@ class DrainTests(Served):
         begun.client.shutdown()
         begun.pump()
         self.assertEqual(self.successResultOf(done), 0)
+
+    def test_told_later(self) -> None:
+        """A handler that wants to be told is, also where its handshake had begun before the drain, once."""
+        factory = self.factory(RecorderFactory(Told))
+        self.link(factory)
+        begun = Link(factory=factory, handler=self.handler, clock=self.clock)
+        self.assertRaises(SSL.WantReadError, begun.client.do_handshake)
+        begun.to_server(begun.outgoing())
+        factory.drain(30)
+        begun.to_client()
+        begun.handshake()
+        self.assertEqual([each.told for each in self.handler.made], [["made", "drain"]] * 2)
 
     def test_said(self) -> None:
         """There is an event at the beginning, a line every few seconds, and one at the end."""
@@ -260,6 +327,11 @@ class PlainTests(Served):
         socket = SocketInMemory(protocol)
         protocol.makeConnection(socket)
         return factory, protocol, socket
+
+    def test_prefix(self) -> None:
+        """Twisted's own lines do not say that there is TLS."""
+        factory, _, _ = self.connect()
+        self.assertEqual(factory.logPrefix(), "RecorderFactory")
 
     def test_events(self) -> None:
         """It has its handler at once, and is told of as any other, with its bytes and without a version of TLS."""

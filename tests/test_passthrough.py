@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -15,8 +17,10 @@ from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, Ob
 from mytls.hosts import Host, Hosts
 from mytls.listener import TLSFactory
 from mytls.settings import Deadlines
+from mytls.sockets import UNIXServer
 from mytls.tls.contexts import connection_maker
 from tests.memory import Link, Recorder, RecorderFactory, tls_options
+from tests.test_sockets import IdleReactor
 
 
 @implementer(IHalfCloseableProtocol)
@@ -160,6 +164,8 @@ class PassthroughTests(SynchronousTestCase):
         link.to_server(self.hello)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual([type(event) for event in self.events], [Accepted, Established, HandlerFailed, Closed])
+        closed: Any = self.events[-1]
+        self.assertEqual((closed.cause, closed.detail), (Cause.HANDLER, "the handler raised ZeroDivisionError"))
         self.assertIsNotNone(link.socket.lost)
 
     def test_no_handler(self) -> None:
@@ -175,3 +181,48 @@ class PassthroughTests(SynchronousTestCase):
         link.to_server(self.hello)
         self.assertEqual(self.successResultOf(link.factory.end_connections()), 1)
         self.assertIsInstance(link.recorder.lost, ConnectionDone)
+
+
+@implementer(IFileDescriptorReceiver)
+class TakesDescriptors(Recorder):
+    """Is given the descriptors of its client."""
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        self.told.append(("descriptor", os.fstat(descriptor).st_ino))
+        os.close(descriptor)
+
+
+class DescriptorTests(SynchronousTestCase):
+    """A listener without TLS on a UNIX socket."""
+
+    def sent(self, make: Any) -> tuple[Recorder, int]:
+        """A client sends a descriptor and a word. @return: who has heard it, and what the descriptor is of"""
+        raw = RecorderFactory(make)
+        hosts = Hosts(Host(None, raw), plain=True)
+        factory = TLSFactory(hosts, raw, Clock(), Deadlines(idle=0), Observers())
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        self.addCleanup(ours.close)
+        protocol = factory.buildProtocol(None)
+        reactor: Any = IdleReactor()
+        transport = UNIXServer(ours, protocol, "", None, 0, reactor)
+        protocol.makeConnection(transport)
+        passed, other = os.pipe()
+        self.addCleanup(os.close, other)
+        there = os.fstat(passed).st_ino
+        socket.send_fds(theirs, [b"take this"], [passed])
+        os.close(passed)
+        transport.doRead()
+        with self.assertRaises(BrokenPipeError):  # nobody has it any more
+            os.write(other, b"x")
+        return raw.made[0], there
+
+    def test_descriptor(self) -> None:
+        """A handler that takes descriptors is given what the client sends, before the bytes that it came with."""
+        handler, there = self.sent(TakesDescriptors)
+        self.assertEqual(handler.told[1:], [("descriptor", there), ("data", b"take this")])
+
+    def test_not_taken(self) -> None:
+        """Where the handler takes none it is closed, and the bytes come as they do otherwise."""
+        handler, _ = self.sent(Recorder)
+        self.assertEqual(handler.told[1:], [("data", b"take this")])

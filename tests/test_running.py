@@ -13,7 +13,7 @@ import trustme
 from cryptography import x509
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionAborted
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,6 +24,7 @@ from mytls.connection import ServerConnection
 from mytls.endpoint import TLSServerEndpoint
 from mytls.errors import Cause, ConfigurationError
 from mytls.events import Event, Refused, Reloaded, ReloadFailed
+from mytls.exitstatus import ExitStatus
 from mytls.listener import TLSFactory, TurnedAway
 from mytls.peer import Identity
 from mytls.running import CannotStart, TLSService
@@ -576,6 +577,41 @@ class HangupTests(RunningTests):
         self.assertEqual(self.serial(1), new)
         made.stopService()
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def heeding(self) -> tuple[TLSService, Link, list[Any]]:
+        """A service that TERM ends, a client, and what the event loop has to do."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        made = service(f"mytls:1:certKey={self.path('a.pem')}", reactor=self.reactor, reload_interval=0)
+        made.exit_status = ExitStatus(at_exit=lambda call: None)
+        turn: list[Any] = []
+        self.reactor.callWhenRunning = turn.append
+        self.reactor.callFromThread = turn.append
+        self.started(made)
+        turn.pop()()
+        return made, self.link(1), turn
+
+    def test_end_of_a_drain(self) -> None:
+        """TERM in a drain that something else has begun cuts nobody; the second one does."""
+        made, link, turn = self.heeding()
+        made.drain()
+        signal.raise_signal(signal.SIGTERM)
+        turn.pop()()
+        self.assertIsNone(link.socket.lost)
+        signal.raise_signal(signal.SIGTERM)
+        turn.pop()()
+        self.assertIsInstance(link.socket.lost, ConnectionAborted)
+
+    def test_end_twice(self) -> None:
+        """The second TERM cuts, also where both come before the event loop has its turn."""
+        made, link, turn = self.heeding()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        for each in turn:
+            each()
+        self.assertIsInstance(link.socket.lost, ConnectionAborted)
+        assert made.exit_status is not None
+        self.assertEqual(made.exit_status.value, 1)
 
     def test_left_alone(self) -> None:
         """In another's program the signal is that program's."""

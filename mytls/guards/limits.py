@@ -96,23 +96,26 @@ class Room:
         visitor = self._visit(key, now)
         most, rate = limits.max_connections_per_address, limits.accepts_per_second_per_address
         if rate and not visitor.accepts.take(now, rate):
-            return Refusal(Cause.RATE, f"more than {rate} connections a second of {visitor.key}")
+            which = "limits.accepts-per-second-per-address"
+            return Refusal(Cause.RATE, f"too many connections a second of {visitor.key}, and {which} is {rate}")
         if most and visitor.open >= most:
-            said = f"{visitor.open} connections of {visitor.key} are there, and max-connections-per-address is {most}"
-            return Refusal(Cause.LIMIT, said)
+            there = _there(visitor.open, f" of {visitor.key}")
+            return Refusal(Cause.LIMIT, f"{there}, and limits.max-connections-per-address is {most}")
         return None
 
     def full(self, descriptors: int) -> Refusal | None:
         """Why nobody may come now, whoever it is. @param descriptors: how many one would need"""
         limits = self.limits
         if limits.max_connections and self.open >= limits.max_connections:
-            return _full(f"{self.open} connections are there, and max-connections is {limits.max_connections}")
+            return _full(f"{_there(self.open)}, and limits.max-connections is {limits.max_connections}")
         if self.budget.most and self._descriptors + descriptors > self.budget.most:
-            return _full(f"too many open files: {self.open} connections are there, of {self.budget.limit} files")
+            return _full(f"too many open files: {_there(self.open)}, of {self.budget.limit} files")
         if limits.max_handshakes and self.handshaking >= limits.max_handshakes:
-            return _full(f"{self.handshaking} handshakes are under way, which is max-handshakes")
+            under_way = "1 handshake is" if self.handshaking == 1 else f"{self.handshaking} handshakes are"
+            return _full(f"{under_way} under way, and limits.max-handshakes is {limits.max_handshakes}")
         if limits.accepts_per_second and self._accepts.wait(self.clock.seconds(), limits.accepts_per_second):
-            return _full(f"more than {limits.accepts_per_second} connections a second", Cause.RATE)
+            said = f"too many connections a second, and limits.accepts-per-second is {limits.accepts_per_second}"
+            return _full(said, Cause.RATE)
         return None
 
     def begin_handshake(self, visitor: Visitor | None) -> None:
@@ -120,10 +123,12 @@ class Room:
         limits, now = self.limits, self.clock.seconds()
         rate = limits.handshakes_per_second_per_address
         if rate and visitor is not None and not visitor.handshakes.take(now, rate):
-            raise TLSFailure(Cause.RATE, f"more than {rate} handshakes a second of {visitor.key}")
+            which = "limits.handshakes-per-second-per-address"
+            raise TLSFailure(Cause.RATE, f"too many handshakes a second of {visitor.key}, and {which} is {rate}")
         rate = limits.handshakes_per_second
         if rate and not self._handshakes.take(now, rate):
-            raise TLSFailure(Cause.RATE, f"more than {rate} handshakes a second")
+            said = f"too many handshakes a second, and limits.handshakes-per-second is {rate}"
+            raise TLSFailure(Cause.RATE, said)
 
     def enter(self, address: IAddress | None, descriptors: int) -> Visitor | None:
         """One more is there. @return: what counts those of its address, where that is bounded"""
@@ -198,6 +203,10 @@ class Room:
         return self._visitors.visit(key, now, *rates)
 
 
+def _there(count: int, of_whom: str = "") -> str:
+    return f"1 connection{of_whom} is there" if count == 1 else f"{count} connections{of_whom} are there"
+
+
 def _full(detail: str, cause: Cause = Cause.LIMIT) -> Refusal:
     return Refusal(cause, detail, full=True)
 
@@ -238,8 +247,7 @@ class Door:
 
     def _own_refusal(self) -> Refusal | None:
         if self.most and self.open >= self.most:
-            said = f"{self.open} connections of this listener are there, and its max-connections is {self.most}"
-            return _full(said)
+            return _full(f"{_there(self.open, ' of this listener')}, and its max-connections is {self.most}")
         return None
 
     def enter(self, address: IAddress | None) -> Place:

@@ -131,6 +131,7 @@ class TLSTransport:
     connected = True
     bytes_in = 0
     bytes_out = 0
+    _sent = 0
     # Few connections need these, and for a short time.
     _kept: tuple[bytes, ...] = ()
     _kept_back = 0
@@ -506,6 +507,7 @@ class TLSTransport:
             return
         if self._held:
             self._held = 0
+            self._sent += len(ciphertext)
         else:
             self._count_unasked(len(ciphertext))
         self._below.write(ciphertext)
@@ -680,6 +682,11 @@ class TLSTransport:
         """How many bytes of ciphertext wait for the peer to read, where the transport below can tell."""
         queued = getattr(self._below, "queued", None)
         return queued() if queued is not None else 0
+
+    @property
+    def moved(self) -> int:
+        """A number that is another one when bytes have moved, either way."""
+        return self.bytes_in + (self._sent - self.queued() if self.bytes_out else 0)  # tickets are nobody's bytes
 
     def handlerFailed(self, failure: Failure) -> None:
         """The handler's code raised where we did not call it: in a thread, in a coroutine."""

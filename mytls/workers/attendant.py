@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mytls import __version__
 from mytls.events import Event, Reloaded, ReloadFailed
 from mytls.workers.channel import Channel, Values, opened
 from mytls.workers.seat import Seat
@@ -62,7 +63,7 @@ class Tells(Protocol):
     def stop(self) -> None:
         """It serves no more."""
 
-    def status(self) -> Deferred[Values]:
+    def status(self, *, whole: bool = True) -> Deferred[Values]:
         """How it is."""
 
     def connections(self) -> Deferred[Sequence[Values]]:
@@ -84,7 +85,7 @@ class Untold:
     def stop(self) -> None:
         """It serves no more."""
 
-    def status(self) -> Deferred[Values]:
+    def status(self, *, whole: bool = True) -> Deferred[Values]:
         """Nothing."""
         return succeed({})
 
@@ -142,7 +143,7 @@ class Attendant(Service):
         self._retiring_until: float | None = None
         self._channel = Channel(
             {
-                "status": lambda said, _: tells.status(),
+                "status": lambda said, _: tells.status(whole=False),  # the parent knows the rest
                 "metrics": lambda said, _: tells.snapshot(),
                 "connections": lambda said, _: tells.connections().addCallback(_as("connections")),
                 "close": lambda said, _: tells.close(said["connection"]).addCallback(_as("closed")),
@@ -167,7 +168,7 @@ class Attendant(Service):
         self._inner.startService()
         self._inheriting.forget()
         opened(self._reactor, self._seat.channel, self._channel)
-        self._channel.tell("ready")
+        self._channel.tell("ready", {"version": __version__})
         self._tells.start()
         self._reports.start(REPORT, now=False)
 
@@ -185,7 +186,7 @@ class Attendant(Service):
 
     @inlineCallbacks
     def _report(self, unfinished: int = 0) -> Any:
-        status = yield self._tells.status()
+        status = yield self._tells.status(whole=False)
         about = {"left": self._inner.left, "unfinished": unfinished, "status": status}
         self._channel.tell("report", {**about, "metrics": self._tells.snapshot()})
 

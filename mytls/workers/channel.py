@@ -23,6 +23,8 @@ from twisted.protocols.basic import NetstringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mytls.errors import one_line
+
 _log = Logger()
 
 Values = Mapping[str, Any]
@@ -89,14 +91,19 @@ class Channel(NetstringReceiver):
 
     def stringReceived(self, string: bytes) -> None:
         """A whole message."""
-        message = json.loads(string)
+        try:
+            message = _parsed(string)
+        except ValueError as error:
+            _log.error("what a worker and its parent say to each other is garbled: {why}", why=one_line(str(error)))
+            self.finish()
+            return
         if "answers" in message:
             self._hear(message)
             return
-        mine = [self._descriptors.pop(0) for _ in range(min(message.get("descriptors", 0), len(self._descriptors)))]
+        mine = [self._descriptors.pop(0) for _ in range(min(message["descriptors"], len(self._descriptors)))]
         done = maybeDeferred(self._do, message["word"], message["said"], mine)
-        if "number" in message:
-            number = message["number"]
+        number = message.get("number")
+        if number is not None:
             done.addCallbacks(lambda answer: self._answer(answer, number), lambda why: self._cannot(why, number))
         done.addErrback(lambda failure: _log.failure("a message could not be dealt with", failure))
 
@@ -115,8 +122,10 @@ class Channel(NetstringReceiver):
 
     def _hear(self, message: Values) -> None:
         """An answer. One that comes too late is a cancelled Deferred's, which lets it pass."""
-        answered = self._asked.pop(message["answers"])
-        if "failed" in message:
+        answered = self._asked.pop(message["answers"], None)
+        if answered is None:
+            _log.error("an answer has come to what nobody has asked")
+        elif "failed" in message:
             answered.errback(Unanswered(message["failed"]))
         else:
             answered.callback(message["said"])
@@ -146,6 +155,20 @@ class Channel(NetstringReceiver):
         self.sendString(json.dumps({**message, "descriptors": len(descriptors)}).encode("ascii"))
 
 
+def _parsed(string: bytes) -> dict[str, Any]:
+    """@raise ValueError: it is no message"""
+    message = json.loads(string)
+    if not isinstance(message, dict):
+        raise ValueError("it is no object")
+    kinds = {"answers": int, "failed": str} if "failed" in message else {"answers": int, "said": dict}
+    if "answers" not in message:
+        kinds = {"word": str, "said": dict, "descriptors": int}
+    for name, kind in kinds.items():
+        if not isinstance(message.get(name), kind):
+            raise ValueError(f"{name} is missing or wrong")
+    return message
+
+
 def opened(reactor: Any, descriptor: int, channel: Channel) -> None:
     """
     Begin to speak over a connected UNIX socket.
@@ -156,6 +179,8 @@ def opened(reactor: Any, descriptor: int, channel: Channel) -> None:
     factory = Factory()
     factory.noisy = False
     factory.buildProtocol = lambda addr: channel  # type: ignore[method-assign]
-    os.set_blocking(descriptor, False)
-    reactor.adoptStreamConnection(descriptor, socket.AF_UNIX, factory)
-    os.close(descriptor)
+    try:
+        os.set_blocking(descriptor, False)
+        reactor.adoptStreamConnection(descriptor, socket.AF_UNIX, factory)
+    finally:
+        os.close(descriptor)

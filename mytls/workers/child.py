@@ -22,6 +22,8 @@ from mytls.workers.seat import Passed, without_seat
 
 _log = Logger()
 
+#: Seconds for the last of its log after its end: a program that it has started may hold the pipe for ever.
+LAST_WORDS = 1.0
 #: What a worker tells by itself, and can be asked for.
 _REPORTED = ("status", "metrics")
 
@@ -89,9 +91,11 @@ class Child(ProcessProtocol):
     @ivar since: when it was started, as C{time.time}; C{clocked}: by the clock
     @ivar pid: its process
     @ivar serving: whether it has said that it serves
+    @ivar version: of mytls, as it has said when it served; one that is started later may have another than its parent
     @ivar ready: fires with whether it serves; not, if it ends before
     @ivar ended: fires with how it has ended
     @ivar told: the last of what it has told, by the word
+    @ivar heard: when it has last told how it is, by the clock
     """
 
     def __init__(self, number: int, generation: int = 1) -> None:
@@ -101,9 +105,13 @@ class Child(ProcessProtocol):
         self.clocked = 0.0
         self.pid = 0
         self.serving = False
+        self.version = ""
         self.ready: Deferred[bool] = Deferred()
         self.ended: Deferred[Ended] = Deferred()
         self.told: dict[str, Any] = {}
+        self.heard = 0.0
+        self._reactor: Any = None
+        self._last_words: Any = None
         self._channel = Channel({"ready": self._is_ready, "report": self._reports}, lambda: None)
         self._lines = Receiver(f"worker {number}")
 
@@ -115,24 +123,15 @@ class Child(ProcessProtocol):
         @param workers: how many there are
         @param sockets: the listening sockets, by their names
         """
+        self._reactor = reactor
         self.clocked = reactor.seconds()
-        mine, its = socket.socketpair()
-        nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            passed = Passed.to(self.number, workers, its.fileno(), sockets, launch.of_systemd, nothing)
-            opened(reactor, mine.detach(), self._channel)
-            command = launch.command()
-            environ = {**without_seat(launch.environ), **passed.environ}
-            descriptors = {0: nothing, 1: "r", 2: "r", **passed.descriptors}
-            self.pid = reactor.spawnProcess(self, command[0], command, environ, launch.folder, childFDs=descriptors).pid
+            self._start(launch, workers, sockets)
         except OSError as error:
             _log.error(
                 "worker {number}: {program}: {why}", number=self.number, program=sys.executable, why=error.strerror
             )
             reactor.callLater(0, self._has_ended, Ended(1))
-        finally:
-            its.close()
-            os.close(nothing)
 
     def ask(self, word: str, said: Values | None = None, descriptors: Sequence[int] = ()) -> Deferred[Values]:
         """See L{Channel.ask}. What it answers of what it tells by itself is kept as that is."""
@@ -145,18 +144,38 @@ class Child(ProcessProtocol):
 
     def kill(self) -> None:
         """End it now, whatever it does."""
-        if self.pid and not self.ended.called:
+        if self.pid and self._last_words is None and not self.ended.called:
             os.kill(self.pid, signal.SIGKILL)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """It has written something: lines of its log."""
         self._lines.received(data)
 
+    def processExited(self, reason: Failure) -> None:
+        """It is gone; what it has written comes soon, or is held back by a program that it has started."""
+        self._last_words = self._reactor.callLater(LAST_WORDS, self._has_ended, _ended(reason))
+
     def processEnded(self, reason: Failure) -> None:
         """It is gone, and all that it has written is here."""
+        if self._last_words is not None and self._last_words.active():
+            self._last_words.cancel()
         self._lines.ended()
-        why: Any = reason.value  # ProcessDone, or ProcessTerminated
-        self._has_ended(Ended(why.exitCode, why.signal))
+        if not self.ended.called:
+            self._has_ended(_ended(reason))
+
+    def _start(self, launch: Launch, workers: int, sockets: Mapping[str, int]) -> None:
+        """@raise OSError: there are no descriptors, or no processes"""
+        mine, its = socket.socketpair()
+        with mine, its, open(os.devnull, "rb", buffering=0) as nothing:
+            passed = Passed.to(self.number, workers, its.fileno(), sockets, launch.of_systemd, nothing.fileno())
+            opened(self._reactor, mine.detach(), self._channel)
+            command = launch.command()
+            environ = {**without_seat(launch.environ), **passed.environ}
+            descriptors = {0: nothing.fileno(), 1: "r", 2: "r", **passed.descriptors}
+            started = self._reactor.spawnProcess(
+                self, command[0], command, environ, launch.folder, childFDs=descriptors
+            )
+            self.pid = started.pid
 
     def _has_ended(self, how: Ended) -> None:
         self.serving = False
@@ -166,12 +185,19 @@ class Child(ProcessProtocol):
 
     def _is_ready(self, said: Values, descriptors: Sequence[int]) -> None:
         self.serving = True
+        self.version = str(said.get("version", ""))
         if not self.ready.called:
             self.ready.callback(True)
 
     def _reports(self, said: Values, descriptors: Sequence[int]) -> None:
         self.told.update(said)
+        self.heard = self._reactor.seconds()
 
     def _keep(self, said: Values, word: str) -> Values:
         self.told[word] = said
         return said
+
+
+def _ended(reason: Failure) -> Ended:
+    why: Any = reason.value  # ProcessDone, or ProcessTerminated
+    return Ended(why.exitCode, why.signal)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, gatherResults, inlineCallbacks
 from twisted.logger import Logger
 
+from mytls import __version__
+from mytls.errors import one_line
 from mytls.workers.backoff import Backoff
 from mytls.workers.channel import Unanswered, Values
 from mytls.workers.child import Child, Ended
@@ -27,6 +30,8 @@ LONGEST_START, LONGEST_RELOAD = 60.0, 130.0
 PATIENCE = 1.5
 #: Seconds that an end may take that is to be at once.
 LONGEST_END = 3.0
+#: Seconds that one may be silent that is to end: it tells how it is each second, and who hangs never ends.
+LONGEST_SILENCE = 30.0
 
 
 class Kept(Protocol):
@@ -83,6 +88,8 @@ class Crew:
         self._any_served = False
         self._unfinished = 0
         self._retired: list[Child] = []
+        self._to_end: set[Child] = set()
+        self._roll_waits = False
         self._one_at_a_time = DeferredLock()
         self._all_gone: list[Deferred[int]] = []
 
@@ -113,8 +120,16 @@ class Crew:
 
     @inlineCallbacks
     def roll(self) -> Any:
-        """Put a new process in the place of each. @return: fires with whether all are new"""
+        """
+        Put a new process in the place of each.
+
+        @return: fires with whether this has made all new; not so where another was waiting for its turn already
+        """
+        if self._roll_waits:
+            return False
+        self._roll_waits = True
         yield self._one_at_a_time.acquire()
+        self._roll_waits = False
         try:
             for place in self.places:
                 rolled = yield self._replaced(place)
@@ -124,6 +139,7 @@ class Crew:
             self._one_at_a_time.release()
         if not self.ending:
             _log.info("all {count} workers are new", count=len(self.places))
+            self._look_at_versions()
         return True
 
     @property
@@ -137,7 +153,7 @@ class Crew:
         for place in self.places:
             _cancel(place)
         for child in self.children:
-            child.tell("drain")
+            self._let_end(child, "drain")
         done: Deferred[int] = Deferred()
         self._all_gone.append(done)
         self._look_whether_all_are_gone()
@@ -162,11 +178,38 @@ class Crew:
         answer = child.ask(word, said).addTimeout(PATIENCE, self._clock)
         return answer.addCallbacks(lambda told: (child, told), lambda _: (child, None))
 
+    def _look_at_versions(self) -> None:
+        found = {child.version for child in self.children if child not in self._to_end}
+        if found - {__version__}:
+            _log.warn(
+                "the workers are mytls {found}; the parent stays {own} until it is started anew",
+                found=one_line(" and ".join(sorted(found))),
+                own=__version__,
+            )
+
     # --- one of them
 
     def _kill(self) -> None:
         for child in self.children:
             child.kill()
+
+    def _let_end(self, child: Child, word: str) -> None:
+        child.tell(word)
+        if child not in self._to_end:
+            self._to_end.add(child)
+            self._look_whether_it_hangs(child, self._clock.seconds())
+
+    def _look_whether_it_hangs(self, child: Child, since: float) -> None:
+        if child.ended.called:
+            return
+        seconds = LONGEST_SILENCE - (self._clock.seconds() - max(child.heard, since))
+        if seconds > 0:
+            self._clock.callLater(seconds, self._look_whether_it_hangs, child, since)
+            return
+        _log.error(
+            "worker {name} (process {pid}) is to end and does not answer: it is killed", name=child.name, pid=child.pid
+        )
+        child.kill()
 
     def _fill(self, place: Place) -> Child:
         place.timer = None
@@ -186,6 +229,7 @@ class Crew:
 
     def _gone(self, ended: Ended, place: Place, child: Child) -> Ended:
         self._kept.keep(child.told)
+        self._to_end.discard(child)
         if self.ending and ended.status != 0:  # of who was killed nobody knows what it had
             self._unfinished += max(child.told.get("unfinished", 0), 1)
         if child in self._retired:
@@ -223,15 +267,15 @@ class Crew:
         served = yield self._served(child)
         if not served:
             return []
-        named = {name: os.dup(descriptor) for name, descriptor in sockets().items()}  # a reload may close them
-        try:
-            asked = child.ask("reload", {"sockets": list(named)}, list(named.values()))
-            answer = yield asked.addTimeout(LONGEST_RELOAD, self._clock)
-        except (Unanswered, TimeoutError) as error:
-            return [] if place.child is not child else [f"worker {child.number}: {error or 'it has not answered'}"]
-        finally:
-            for descriptor in named.values():
-                os.close(descriptor)
+        with ExitStack() as copies:  # a reload may close the sockets
+            try:
+                named = {name: _copied(descriptor, copies) for name, descriptor in sockets().items()}
+                asked = child.ask("reload", {"sockets": list(named)}, list(named.values()))
+                answer = yield asked.addTimeout(LONGEST_RELOAD, self._clock)
+            except (Unanswered, TimeoutError) as error:
+                return [] if place.child is not child else [f"worker {child.number}: {error or 'it has not answered'}"]
+            except OSError as error:
+                return [f"worker {child.number}: {error.strerror}"]
         return [f"worker {child.number}: {line}" for line in answer.get("lines", ())]
 
     @inlineCallbacks
@@ -257,7 +301,7 @@ class Crew:
         _cancel(place)
         if old is not None:
             self._retired.append(old)
-            old.tell("retire")
+            self._let_end(old, "retire")
         return True
 
     def _served(self, child: Child) -> Deferred[bool]:
@@ -277,6 +321,12 @@ class Crew:
             waiting, self._all_gone = self._all_gone, []
             for each in waiting:
                 each.callback(self._unfinished)
+
+
+def _copied(descriptor: int, copies: ExitStack) -> int:
+    copy = os.dup(descriptor)
+    copies.callback(os.close, copy)
+    return copy
 
 
 def _cancel(place: Place) -> None:

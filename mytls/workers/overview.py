@@ -39,11 +39,12 @@ class CrewOverview:
         self._own.stop()
 
     @inlineCallbacks
-    def status(self) -> Any:
+    def status(self, *, whole: bool = True) -> Any:
         """See L{mytls.status.overview.Overview.status}."""
-        own = yield self._own.status()
+        own = yield self._own.status(whole=whole)
         answers = yield self._crew.ask("status")
-        told = [child.told.get("status", {}) for child, _ in answers]
+        children = self._crew.children  # who has gone meanwhile is in the tally already
+        told = [child.told.get("status", {}) for child in children]
         numbers = summed([*told, self._tally.status])
         late = {child for child, answer in answers if answer is None}
         left = numbers["connections"].get("open", 0)
@@ -51,7 +52,7 @@ class CrewOverview:
         return {
             **own,
             "drain": None if drain is None else {**drain, "left": left},
-            "workers": [self._worker(child, late) for child, _ in answers],
+            "workers": [self._worker(child, late) for child in children],
             "listeners": at_listeners(own["listeners"], numbers["listeners"]),
             **{name: added_up(own[name], numbers[name]) for name in COUNTED},
             "backends": numbers["backends"],
@@ -64,7 +65,7 @@ class CrewOverview:
         places = self._crew.places
         late = {child for child, answer in answers if answer is None}
         up = {place.number: self._is_up(place.child, late) for place in places}
-        told = [of_worker(child.told.get("metrics", {})) for child, _ in answers]
+        told = [of_worker(child.told.get("metrics", {})) for child in self._crew.children]
         of_crew = of_workers(up, {place.number: place.restarts for place in places})
         return rendered([self._own.snapshot(), *told, self._tally.metrics, of_crew])
 
@@ -99,7 +100,7 @@ class CrewOverview:
 
     def _worker(self, child: Child, late: set[Child]) -> Values:
         up = self._is_up(child, late)
-        return {"worker": child.number, "pid": child.pid, "up": up, "started": child.since}
+        return {"worker": child.number, "pid": child.pid, "up": up, "started": child.since, "version": child.version}
 
     def _is_up(self, child: Child | None, late: set[Child]) -> bool:
         return child is not None and child.serving and child not in late

@@ -159,7 +159,7 @@ class Parent:
         for listener in settings.listeners:
             if any(word in ("stdio", "over=stdio") for word in _kinds(listener.endpoint)):
                 raise ConfigurationError(f"{listener.as_written()}: workers cannot share stdio:; say workers 1")
-        return settings
+        return attrs.evolve(settings, sandbox=False)  # it starts its workers, who have one each
 
     def reactor(self, reactor: Any) -> Any:
         """One that binds, and accepts nobody."""

@@ -33,6 +33,13 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual([bucket.take(0.5, 5) for _ in range(3)], [True, True, False])
         self.assertEqual(sum(bucket.take(1000, 5) for _ in range(100)), 10)
 
+    def test_clock_set_back(self) -> None:
+        """A clock that is set back takes no tokens, and they come back from then on."""
+        bucket = Bucket(1000, 5)
+        self.assertTrue(bucket.take(10, 5))
+        self.assertEqual(sum(bucket.take(10, 5) for _ in range(20)), 9)
+        self.assertTrue(bucket.take(10.5, 5))
+
 
 class BudgetTests(SynchronousTestCase):
     """Descriptors."""
@@ -140,7 +147,7 @@ class DoorTests(SynchronousTestCase):
         room = self.room(max_connections=2)
         one, other = Door(room), Door(room)
         first, _ = *self.enter(one, v4()), *self.enter(other, v4())
-        said = (Cause.LIMIT, "2 connections are there, and max-connections is 2", True)
+        said = (Cause.LIMIT, "2 connections are there, and limits.max-connections is 2", True)
         self.assertEqual((self.refused(one), self.refused(other)), (said, said))
         first.leave()
         self.enter(other, v4())
@@ -150,7 +157,7 @@ class DoorTests(SynchronousTestCase):
         room = self.room()
         own = Door(room, 1)
         self.enter(own, v4())
-        said = "1 connections of this listener are there, and its max-connections is 1"
+        said = "1 connection of this listener is there, and its max-connections is 1"
         self.assertEqual(self.refused(own), (Cause.LIMIT, said, True))
         self.enter(Door(room), v4())
 
@@ -159,7 +166,7 @@ class DoorTests(SynchronousTestCase):
         door = Door(self.room(max_connections_per_address=2))
         v6 = [IPv6Address("TCP", f"2001:db8::{number}", 1) for number in (1, 2, 3)]
         first, *_ = self.enter(door, v6[0], v6[1])
-        said = "2 connections of 2001:db8::/64 are there, and max-connections-per-address is 2"
+        said = "2 connections of 2001:db8::/64 are there, and limits.max-connections-per-address is 2"
         self.assertEqual(self.refused(door, v6[2]), (Cause.LIMIT, said, False))
         self.enter(door, v4(), v4("192.0.2.2"), IPv6Address("TCP", "2001:db8:0:1::1", 1))
         first.leave()
@@ -169,7 +176,8 @@ class DoorTests(SynchronousTestCase):
         """So many a second, all together."""
         door = Door(self.room(accepts_per_second=2))
         self.enter(door, *[v4()] * 4)
-        self.assertEqual(self.refused(door), (Cause.RATE, "more than 2 connections a second", True))
+        said = (Cause.RATE, "too many connections a second, and limits.accepts-per-second is 2", True)
+        self.assertEqual(self.refused(door), said)
         self.clock.advance(0.5)
         self.enter(door, v4())
 
@@ -178,15 +186,17 @@ class DoorTests(SynchronousTestCase):
         door = Door(self.room(accepts_per_second=5, accepts_per_second_per_address=1))
         self.enter(door, v4(), v4())
         for _ in range(100):
-            said = (Cause.RATE, "more than 1 connections a second of 192.0.2.1", False)
-            self.assertEqual(self.refused(door), said)
+            refused = self.refused(door)
+            said = "too many connections a second of 192.0.2.1, and limits.accepts-per-second-per-address is 1"
+            self.assertEqual(refused, (Cause.RATE, said, False))
         self.enter(door, v4("192.0.2.2"), v4("192.0.2.2"), v4("192.0.2.3"))
 
     def test_handshakes_under_way(self) -> None:
         """So many are not through their handshake; who is, counts no more."""
         door = Door(self.room(max_handshakes=1))
         (place,) = self.enter(door, v4())
-        self.assertEqual(self.refused(door), (Cause.LIMIT, "1 handshakes are under way, which is max-handshakes", True))
+        said = "1 handshake is under way, and limits.max-handshakes is 1"
+        self.assertEqual(self.refused(door), (Cause.LIMIT, said, True))
         place.met()
         place.met()
         (other,) = self.enter(door, v4())
@@ -202,13 +212,14 @@ class DoorTests(SynchronousTestCase):
         for place in places[:2]:
             place.begin_handshake()
         error = self.assertRaises(TLSFailure, places[2].begin_handshake)
-        self.assertEqual((error.cause, error.detail), (Cause.RATE, "more than 1 handshakes a second of 192.0.2.1"))
+        said = "too many handshakes a second of 192.0.2.1, and limits.handshakes-per-second-per-address is 1"
+        self.assertEqual((error.cause, error.detail), (Cause.RATE, said))
         for place in places[50:52]:
             place.begin_handshake()
         self.clock.advance(0.4)
         places = self.enter(door, v4("192.0.2.3"))
         error = self.assertRaises(TLSFailure, places[0].begin_handshake)
-        self.assertEqual(error.detail, "more than 2 handshakes a second")
+        self.assertEqual(error.detail, "too many handshakes a second, and limits.handshakes-per-second is 2")
 
     def test_descriptors(self) -> None:
         """The budget counts what each connection needs, and says what the system would."""
@@ -241,7 +252,7 @@ class DoorTests(SynchronousTestCase):
         (place,) = self.enter(door, v4())
         shut = door.shut()
         assert shut is not None
-        self.assertEqual(shut.detail, "1 connections are there, and max-connections is 1")
+        self.assertEqual(shut.detail, "1 connection is there, and limits.max-connections is 1")
         door.room.wait(port)
         place.leave()
         self.assertEqual((port.looked, door.shut()), (1, None))

@@ -25,7 +25,7 @@ from twisted.internet.task import deferLater
 
 async def slow(connstream):
     while await connstream.recv(100):
-        for number in range(20):
+        for number in range(25):
             await connstream.sendall(b"%02d" % number)
             await deferLater(reactor, 0.1, lambda: None)
         await connstream.sendall(b"draining" if connstream.draining else b"on")
@@ -34,7 +34,7 @@ def polite(connstream, data):
     connstream.sendall(data)
     return not connstream.draining
 """
-PIECES = b"".join(b"%02d" % number for number in range(20))
+PIECES = b"".join(b"%02d" % number for number in range(25))
 
 
 async def answers(port: int, context: ssl.SSLContext, count: int, begun: Callable[[], object]) -> list[bytes]:
@@ -88,7 +88,7 @@ def test_all_finish(certificates: Certificates, serve: Serve, module: Callable[[
         assert set(heard) == {PIECES + b"draining"}
         assert server.wait() == 0
         assert len(re.findall(r"\] closed .* clean", server.log)) == 200
-        assert "draining: 200 connections left, 28 s" in server.log
+        assert re.search(r"draining: \d+ connections left, 2[78] s", server.log)  # some have begun before others
         assert "drained: all have finished" in server.log
         assert "Traceback" not in server.log
 

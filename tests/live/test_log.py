@@ -162,10 +162,9 @@ def test_names_of_strangers(log: Log) -> None:
         assert r"cn=a\x20b\x22c\x5cd\x0d\x0aclosed" in of_certificate.line
 
 
+@pytest.mark.parametrize("log", ["json"], indirect=True)
 def test_moved_away(log: Log) -> None:
     """A file that is renamed is begun anew, at once on HUP, and no line is lost."""
-    if not log.json:
-        pytest.skip("it is twistd's own")
     folder = log.site.folder
     (folder / "access.json").rename(folder / "old.json")
     log.running.process.send_signal(signal.SIGHUP)

@@ -20,7 +20,9 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 
 import mytls
+from mytls.errors import Cause
 from mytls.events import Closed, Established, Event
+from mytls.settings import Deadlines
 from tests.live.authority import Certificates
 
 
@@ -61,9 +63,14 @@ async def asking(certificates: Certificates, port: int, data: bytes) -> Asker:
 
 @pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
 async def test_a_service_of_ones_own_serves_and_stops(certificates: Certificates) -> None:
-    """`mytls.service` echoes 100 clients on the reactor of this process, tells of each, and finishes with all."""
+    """
+    `mytls.service` echoes 100 clients on the reactor of this process, tells of each, and finishes with all when the
+    time that it gives them is over.
+    """
     events: list[Event] = []
-    service = mytls.service(certificates.ecdsa.endpoint(), "echo", observers=[events.append])
+    service = mytls.service(
+        certificates.ecdsa.endpoint(), "echo", observers=[events.append], deadlines=Deadlines(drain=0.2)
+    )
     service.startService()
     try:
         port = service.addresses[0].port
@@ -74,7 +81,7 @@ async def test_a_service_of_ones_own_serves_and_stops(certificates: Certificates
     ends: Any = [await each.end for each in askers]
     assert all(end[0].check(ConnectionDone) for end in ends)
     assert sum(isinstance(each, Established) for each in events) == 100
-    assert [each.cause for each in events if isinstance(each, Closed)] == [None] * 100
+    assert [each.cause for each in events if isinstance(each, Closed)] == [Cause.DRAIN] * 100
     assert service.addresses == []
 
 

@@ -230,6 +230,28 @@ def test_rolls_and_reloads_lose_nobody(certificates: Certificates, serve: Serve,
         sys.stderr.write(f"{TIMES} rolls and {TIMES} reloads: {told}\n")
 
 
+def test_a_program_of_a_worker_that_goes_on(
+    certificates: Certificates, serve: Serve, module: Callable[[str, str], Path]
+) -> None:
+    """It has the worker's output: the worker, which is killed, is replaced nevertheless, and the parent ends."""
+    source = "import subprocess, sys\n\n\ndef do(connstream):\n"
+    source += "    started = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    source += "    connstream.sendall(f'{started.pid}\\n'.encode())\n    connstream.recv(1)\n"
+    folder = module("app", source)
+    arguments = ("--endpoint", certificates.ecdsa.endpoint(), "--handler", "serve:app:do", *_WORKERS, *_STATUS)
+    with serve(*arguments, cwd=folder) as server, connected(server.port, trusting(certificates.root)) as client:
+        program = int(client.makefile().readline())
+        try:
+            number = asked(server, "/connections")[0]["id"].split("-")[0]
+            os.kill(pids(server)[int(number)], signal.SIGKILL)
+            server.wait_for(f"worker {number} .* was ended by signal 9 .*; it is started again in 1 s")
+            all_serve(server)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 0
+        finally:
+            os.kill(program, signal.SIGKILL)
+
+
 def test_the_end(certificates: Certificates, serve: Serve) -> None:
     """TERM lets all clients finish; the status is 1 where one had to be cut at the drain deadline."""
     deadlines = ("--deadlines-drain", "1s", "--deadlines-close", "1s")

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from mytls import __version__
 from mytls.workers.attendant import REPORT, Attendant, Failures, Untold
 from mytls.workers.channel import Channel
 from mytls.workers.seat import Seat
@@ -111,7 +112,9 @@ class AttendantTests(SynchronousTestCase):
 
     def test_ready_and_reports(self) -> None:
         """It says that it serves when it does, and each second how it is."""
-        self.assertEqual((self.serving.heard, self.told), (["listens", "serves"], [("ready", {})]))
+        self.assertEqual(
+            (self.serving.heard, self.told), (["listens", "serves"], [("ready", {"version": __version__})])
+        )
         self.reactor.advance(REPORT)
         self.pump()
         word, said = self.told[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.workers.channel import Channel, Does, Unanswered
+from tests.lines import log_lines
 
 
 class Wire:
@@ -102,6 +104,26 @@ class ChannelTests(SynchronousTestCase):
         self.assertIn("unknown: newer", self.failureResultOf(failed, Unanswered).getErrorMessage())
         self.assertEqual(self.successResultOf(other), {})
         self.assertEqual(len(self.flushLoggedErrors(Unanswered)), 1)
+
+    def test_garbage(self) -> None:
+        """It ends the channel with a line, and is no traceback."""
+        right = {"word": "a", "said": {}, "descriptors": 0}
+        wrong = [b"", b"\xff", b"[]", b"{}", b"7", b'{"answers": [1], "said": {}}', b'{"answers": 1, "failed": 2}']
+        wrong += [json.dumps({**right, name: None}).encode() for name in right]
+        for said in wrong:
+            pair, lines = Pair(), log_lines(self)
+            pair.two.dataReceived(b"%d:%s," % (len(said), said))
+            self.assertEqual((len(lines), pair.wires[1].closing), (1, True), said)
+            self.assertIn("garbled", lines[0])
+
+    def test_an_answer_to_nothing(self) -> None:
+        """That is a line, and what comes after it is dealt with."""
+        heard: list[Any] = []
+        pair, lines = Pair(note=lambda said, _: heard.append(said)), log_lines(self)
+        pair.one._send({"answers": 9, "said": {}})
+        pair.one.tell("note", {"a": 1})
+        pair.pump()
+        self.assertEqual((heard, lines), ([{"a": 1}], ["an answer has come to what nobody has asked"]))
 
     def test_our_own_bug_is_loud(self) -> None:
         """Who asks hears of it, and the log has its traceback."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from mytls import __version__
 from mytls.workers.channel import Unanswered
 from mytls.workers.child import Ended
-from mytls.workers.crew import LONGEST_END, LONGEST_START, PATIENCE, Crew
+from mytls.workers.crew import LONGEST_END, LONGEST_SILENCE, LONGEST_START, PATIENCE, Crew
 from mytls.workers.tallies import Tally
 from tests.lines import log_lines
 
@@ -22,13 +25,15 @@ class Child:
         self.number = number
         self.name = f"{number}.{generation}"
         self.pid = 1000 * generation + number
-        self.clocked = clock.seconds()
+        self.clocked = self.since = clock.seconds()
         self.serving = False
+        self.version = __version__
         self.killed = False
         self.ready: Deferred[bool] = Deferred()
         self.ended: Deferred[Ended] = Deferred()
         self.told: dict[str, Any] = {}
-        self.heard: list[str] = []
+        self.heard = clock.seconds()
+        self.words: list[str] = []
         self.answers: dict[str, Any] = {"reload": {"served": True, "lines": []}}
 
     def serves(self) -> None:
@@ -42,15 +47,19 @@ class Child:
         self.ended.callback(Ended(status, signal))
 
     def ask(self, word: str, said: Any = None, descriptors: Any = ()) -> Deferred[Any]:
-        self.heard.append(word)
+        self.words.append(word)
         answer = self.answers.get(word)
         return Deferred() if answer is None else succeed(answer)
 
     def tell(self, word: str) -> None:
-        self.heard.append(word)
+        self.words.append(word)
 
     def kill(self) -> None:
         self.killed = True
+
+
+def _too_many(descriptor: int) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 class CrewTests(SynchronousTestCase):
@@ -109,11 +118,11 @@ class CrewTests(SynchronousTestCase):
         """A new one serves before the old is told to take no more, and the next comes after that."""
         one, two = self.served()
         rolled = self.crew.roll()
-        self.assertEqual(([each.number for each in self.all], one.heard), ([1, 2, 1], []))
+        self.assertEqual(([each.number for each in self.all], one.words), ([1, 2, 1], []))
         self.all[2].serves()
-        self.assertEqual((one.heard, two.heard, len(self.all)), (["retire"], [], 4))
+        self.assertEqual((one.words, two.words, len(self.all)), (["retire"], [], 4))
         self.all[3].serves()
-        self.assertEqual(two.heard, ["retire"])
+        self.assertEqual(two.words, ["retire"])
         self.assertTrue(self.successResultOf(rolled))
         self.assertEqual(len(self.crew.children), 4)
         one.ends(0)
@@ -131,7 +140,7 @@ class CrewTests(SynchronousTestCase):
         self.clock.advance(LONGEST_START)
         self.assertFalse(self.successResultOf(rolled))
         self.assertTrue(self.all[3].killed)
-        self.assertEqual((one.heard, two.heard, self.crew.places[0].child), ([], [], one))
+        self.assertEqual((one.words, two.words, self.crew.places[0].child), ([], [], one))
         self.assertEqual(sum("does not serve; the old one stays" in line for line in self.lines), 2)
 
     def test_reload(self) -> None:
@@ -146,7 +155,7 @@ class CrewTests(SynchronousTestCase):
         found = self.crew.reload(dict)
         self.assertNoResult(found)
         self.all[2].serves()
-        self.assertEqual((self.successResultOf(found), self.all[2].heard), ([], ["reload"]))
+        self.assertEqual((self.successResultOf(found), self.all[2].words), ([], ["reload"]))
 
     def test_drain(self) -> None:
         """All finish; how many connections did not is told by each, and one that was killed had at least one."""
@@ -154,7 +163,7 @@ class CrewTests(SynchronousTestCase):
         one.told["left"], two.told["left"] = 3, 4
         self.assertEqual(self.crew.left, 7)
         done = self.crew.drain()
-        self.assertEqual((one.heard, two.heard), (["drain"], ["drain"]))
+        self.assertEqual((one.words, two.words), (["drain"], ["drain"]))
         one.told["unfinished"] = 2
         one.ends(1)
         self.assertNoResult(done)
@@ -168,7 +177,7 @@ class CrewTests(SynchronousTestCase):
         self.served()
         rolled = self.crew.roll()
         done = self.crew.drain()
-        self.assertEqual([each.heard for each in self.all], [["drain"]] * 3)
+        self.assertEqual([each.words for each in self.all], [["drain"]] * 3)
         for child in self.all:
             child.ends(0)
         self.assertEqual((self.successResultOf(done), self.successResultOf(rolled), len(self.all)), (0, False, 3))
@@ -180,7 +189,63 @@ class CrewTests(SynchronousTestCase):
         self.crew.cut()
         one.ends(1)
         self.clock.advance(LONGEST_END)
-        self.assertEqual((one.heard[-1], two.heard[-1], one.killed, two.killed), ("cut", "cut", False, True))
+        self.assertEqual((one.words[-1], two.words[-1], one.killed, two.killed), ("cut", "cut", False, True))
+
+    def test_rolls_that_are_asked_for_often(self) -> None:
+        """While one is under way, those that are asked for are one more: nothing else has to wait for so many."""
+        self.served()
+        rolls = [self.crew.roll() for _ in range(20)]
+        found = self.crew.reload(dict)
+        for number in range(2, 6):
+            self.all[number].serves()
+        self.assertEqual([self.successResultOf(each) for each in rolls], [True, True, *[False] * 18])
+        self.assertEqual((len(self.all), self.successResultOf(found)), (6, []))
+
+    def test_a_roll_to_another_version(self) -> None:
+        """Its line says which the workers have, and that the parent has not."""
+        self.served()
+        self.crew.roll()
+        for number in (2, 3):
+            self.all[number].version = "9.0"
+            self.all[number].serves()
+        self.assertIn(f"the workers are mytls 9.0; the parent stays {__version__} until", self.lines[-1])
+        self.crew.roll()
+        for number in (4, 5):
+            self.all[number].serves()
+        self.assertEqual(self.lines[-1], "all 2 workers are new")
+
+    def test_one_that_hangs_and_is_to_end(self) -> None:
+        """Silent for long, it is killed, and a line says so; one that tells how it is has all its time."""
+        one, two = self.served()
+        self.clock.advance(1000)
+        rolled = self.crew.roll()
+        self.all[2].serves()
+        self.all[3].serves()
+        self.successResultOf(rolled)
+        self.clock.advance(LONGEST_SILENCE - 1)
+        two.heard = self.clock.seconds()
+        self.clock.advance(1)
+        self.assertEqual([each.killed for each in self.all], [True, False, False, False])
+        one.ends(None, 9)
+        two.ends(0)
+        done = self.crew.drain()
+        self.clock.advance(LONGEST_SILENCE)
+        self.assertEqual([each.killed for each in self.all], [True, False, True, True])
+        self.all[2].ends(None, 9)
+        self.all[3].ends(None, 9)
+        self.assertEqual(self.successResultOf(done), 2)
+        said = [line for line in self.lines if "is to end and does not answer: it is killed" in line]
+        self.assertEqual(len(said), 3)
+
+    def test_a_reload_without_descriptors(self) -> None:
+        """Where the sockets cannot be passed on, that is what each says who has them not."""
+        self.served()
+        self.patch(os, "dup", _too_many)
+        self.assertEqual(
+            self.successResultOf(self.crew.reload(lambda: {"name": 0})),
+            ["worker 1: Too many open files", "worker 2: Too many open files"],
+        )
+        self.assertNoResult(self.crew.roll())
 
     def test_who_is_late(self) -> None:
         """The others are told of, and who does not answer in time is told of as late."""

@@ -63,7 +63,7 @@ class PassedTests(SynchronousTestCase):
             "import os\nfrom mytls.workers.seat import Seat\nseat = Seat.taken(os.environ)\n"
             "print(seat.number, seat.workers, seat.channel, sorted(seat.sockets.items()))\n"
             "print([os.get_inheritable(each) for each in (3, 4, 5)])\n"
-            "print([each for each in os.environ if 'MYTLS' in each or 'LISTEN_FDNAMES' in each])\n"
+            "print([each for each in os.environ if each.startswith(('MYTLS_WORKER', 'MYTLS_CHANNEL', 'LISTEN_FDN'))])\n"
         )
         passed = self.passed({"mytls-a": 10, adopted_name(3): 11}, ("web",))
         reading, writing = os.pipe()
