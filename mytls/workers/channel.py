@@ -93,7 +93,7 @@ class Channel(NetstringReceiver):
         """A whole message."""
         try:
             message = _parsed(string)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             _log.error("what a worker and its parent say to each other is garbled: {why}", why=one_line(str(error)))
             self.finish()
             return

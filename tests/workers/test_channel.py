@@ -109,6 +109,7 @@ class ChannelTests(SynchronousTestCase):
         """It ends the channel with a line, and is no traceback."""
         right = {"word": "a", "said": {}, "descriptors": 0}
         wrong = [b"", b"\xff", b"[]", b"{}", b"7", b'{"answers": [1], "said": {}}', b'{"answers": 1, "failed": 2}']
+        wrong += [b"[" * 100000]
         wrong += [json.dumps({**right, name: None}).encode() for name in right]
         for said in wrong:
             pair, lines = Pair(), log_lines(self)
