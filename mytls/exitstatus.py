@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -20,18 +21,23 @@ class ExitStatus:
         self,
         at_exit: Callable[[Callable[[], None]], object] = atexit.register,
         leave: Callable[[int], object] = os._exit,
+        heed: Callable[[int, signal.Handlers], object] = signal.signal,
     ) -> None:
         """
         To be made as early as can be: what is registered first is done last.
 
         @param at_exit: registers what is done at the end of the process
         @param leave: ends the process at once
+        @param heed: says what becomes of a signal from now on
         """
         self.value = 0
         self._leave = leave
+        self._heed = heed
         at_exit(self._at_the_end)
 
     def _at_the_end(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):  # while Python cleans up, one of them would be the status
+            self._heed(number, signal.SIG_IGN)
         if self.value:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()

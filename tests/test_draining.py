@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from OpenSSL import SSL
@@ -384,12 +385,14 @@ class ExitStatusTests(SynchronousTestCase):
     """The status of the process."""
 
     def test_status(self) -> None:
-        """It ends as it would have, or with the status, last of all."""
+        """It ends as it would have, or with the status, last of all; by then no signal is heard any more."""
         last: list[Any] = []
         left: list[int] = []
-        status = ExitStatus(last.append, left.append)
+        ignored: list[tuple[Any, ...]] = []
+        status = ExitStatus(last.append, left.append, lambda *about: ignored.append(about))
         last[0]()
         self.assertEqual(left, [])
+        self.assertEqual(ignored, [(signal.SIGTERM, signal.SIG_IGN), (signal.SIGINT, signal.SIG_IGN)])
         status.value = 1
         last[0]()
         self.assertEqual(left, [1])

@@ -134,6 +134,19 @@ def test_second_signal(certificates: Certificates, serve: Serve) -> None:
         assert "Traceback" not in server.log
 
 
+def test_signal_at_the_very_end(certificates: Certificates, serve: Serve) -> None:
+    """A signal that comes when all has ended, and Python is cleaning up, changes nothing: the status is 0."""
+    for _ in range(3):
+        with served(certificates, serve, "30s") as server:  # type: ignore[attr-defined]
+            with connected(server.port, trusting(certificates.root)) as client:
+                assert asks_and_hears(client, b"hello")
+            server.wait_for(r"\] closed ")
+            while server.process.poll() is None:
+                server.process.send_signal(signal.SIGTERM)
+                time.sleep(0.01)
+            assert server.wait() == 0
+
+
 def test_handlers_can_ask(certificates: Certificates, serve: Serve, module: Callable[[str, str], Path]) -> None:
     """A function that asks whether the service is draining may end its conversation itself: the status is 0."""
     with (
