@@ -101,7 +101,7 @@ class Channel(NetstringReceiver):
             self._hear(message)
             return
         mine = [self._descriptors.pop(0) for _ in range(min(message["descriptors"], len(self._descriptors)))]
-        done = maybeDeferred(self._do, message["word"], message["said"], mine)
+        done = maybeDeferred(self._do, message["word"], message["said"], mine, message["descriptors"])
         number = message.get("number")
         if number is not None:
             done.addCallbacks(lambda answer: self._answer(answer, number), lambda why: self._cannot(why, number))
@@ -130,13 +130,16 @@ class Channel(NetstringReceiver):
         else:
             answered.callback(message["said"])
 
-    def _do(self, word: str, said: Values, descriptors: list[int]) -> Any:
+    def _do(self, word: str, said: Values, descriptors: list[int], sent: int) -> Any:
         does = self._does.get(word)
-        if does is None:
-            for each in descriptors:
-                os.close(each)
-            raise Unanswered(f"unknown: {word}")
-        return does(said, descriptors)
+        if does is not None and len(descriptors) == sent:
+            return does(said, descriptors)
+        for each in descriptors:
+            os.close(each)
+        # The system leaves out what a process has no room for (unix(7), MSG_CTRUNC).
+        raise Unanswered(
+            f"unknown: {word}" if does is None else "too many open files: no room for the parent's sockets"
+        )
 
     def _answer(self, answer: Any, number: int) -> None:
         if self.connected:

@@ -182,6 +182,20 @@ class ChannelTests(SynchronousTestCase):
             for each in taken:
                 os.close(each)
 
+    def test_descriptors_that_have_no_room(self) -> None:
+        """Where the system has left one out, the word is not done, and whoever has said it hears why."""
+        got: list[Any] = []
+        pair = Pair(take=lambda said, descriptors: got.append(descriptors))
+        with socket.socket() as one, socket.socket() as other:
+            failed = pair.one.ask("take", {}, [one.fileno(), other.fileno()])
+            first, second = pair.wires[0].descriptors
+            pair.wires[0].descriptors = [first]
+            os.close(second)
+            pair.pump()
+        self.assertIn("too many open files", str(self.failureResultOf(failed, Unanswered).value))
+        self.assertRaises(OSError, os.fstat, first)
+        self.assertEqual(got, [])
+
     def test_descriptors_that_nobody_takes(self) -> None:
         """They are closed: with a word that is not known, and at the end."""
         pair = Pair()
