@@ -104,6 +104,7 @@ class SocketInMemory:
         self.lost: Exception | None = None
         self.producer: Any = None
         self.producer_paused = False
+        self.streaming = True
         self.writes: list[bytes] = []
         self.no_delay = False
         self.keep_alive = False
@@ -128,7 +129,7 @@ class SocketInMemory:
         if self.peer_reads:
             self.wire += self.buffer
             self.buffer.clear()
-            if self.producer is not None and self.producer_paused:
+            if self.producer is not None and (self.producer_paused or not self.streaming):
                 self.producer_paused = False
                 self.producer.resumeProducing()
             if self.write_disconnecting and not self.buffer and not self.fin_sent:
@@ -166,11 +167,15 @@ class SocketInMemory:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert self.producer is None
-        assert streaming
-        self.producer = producer
+        self.producer, self.streaming = producer, streaming
+        if not streaming:
+            producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self.producer = None
+
+    def startWriting(self) -> None:
+        self.flush()
 
     def pauseProducing(self) -> None:
         self.reading = False

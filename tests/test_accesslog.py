@@ -131,8 +131,10 @@ class AccessLogTests(SynchronousTestCase):
     def test_closed_with_a_cause(self) -> None:
         """Any other end tells why."""
         self.assertRegex(
-            self.line(closed(peer(), cause=Cause.EOF, detail="the peer closed the connection without close_notify")),
-            r" cause=eof \(the peer closed the connection without close_notify\)$",
+            self.line(
+                closed(peer(), cause=Cause.EOF, detail="truncated: the peer closed the connection without close_notify")
+            ),
+            r" cause=eof \(truncated: the peer closed the connection without close_notify\)$",
         )
 
     def test_closed_without_tls(self) -> None:

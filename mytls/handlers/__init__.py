@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.plugin import getPlugins
 
+from mytls.destinations import without_password
 from mytls.errors import ConfigurationError, nearest
 from mytls.handlers.builtin import discard, echo
 from mytls.handlers.callback import call
@@ -58,7 +59,7 @@ def handler_from_string(
         return _of_plugin(reactor, prefix, argument)
     except ConfigurationError as error:
         between = " " if wrote.startswith("--") else "="
-        raise ConfigurationError(f"{wrote}{between}{description}: {error}") from None
+        raise ConfigurationError(without_password(f"{wrote}{between}{description}: {error}")) from None
 
 
 def _of_plugin(reactor: Any, prefix: str, argument: str) -> IProtocolFactory:

@@ -2,7 +2,8 @@
 Which of several backends is dialled next, and who is left out for a while: values and a clock, no connection.
 
 A backend that refuses is left out for a time that doubles with each refusal in a row. Those that are left out are
-still tried, after the others: nobody is turned away while there is one that was not asked.
+still tried, after the others: nobody is turned away while there is one that was not asked. When its time is over it
+counts as one that is up: only the next client can tell, and must not be kept away by what is known of the last.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class State(StrEnum):
     """How a backend is, as far as is known."""
 
     UP = "up"
-    #: The last dial has failed.
+    #: It is left out, since the last dial has failed.
     DOWN = "down"
     #: Its health check says no.
     UNHEALTHY = "unhealthy"
@@ -108,9 +109,10 @@ class Backends:
 
     def reached(self, at: int) -> None:
         """It has accepted, and is who it should be."""
-        record = self._records[at]
+        record, now = self._records[at], self._clock.seconds()
+        record.look(now)
         record.failures, record.due = 0, 0.0
-        record.look(self._clock.seconds())
+        record.look(now)
 
     def failed(self, at: int, dialled: float) -> None:
         """
@@ -122,6 +124,7 @@ class Backends:
         record, now = self._records[at], self._clock.seconds()
         if dialled < record.due:
             return
+        record.look(now)
         seconds = min(FIRST * 2 ** min(record.failures, _DOUBLINGS), MOST)
         record.failures += 1
         record.due = now + seconds * (1 - self._chance() / 2)
@@ -129,13 +132,17 @@ class Backends:
 
     def found(self, at: int, well: bool) -> bool:
         """Its health was looked at. @return: whether that is a change"""
-        record = self._records[at]
+        record, now = self._records[at], self._clock.seconds()
+        record.look(now)
         changed, record.well = record.well != well, well
-        record.look(self._clock.seconds())
+        record.look(now)
         return changed
 
     def standings(self) -> tuple[Standing, ...]:
         """How each of them is, in the order of the string."""
+        now = self._clock.seconds()
+        for each in self._records:
+            each.look(now)
         return tuple(Standing(each.description, each.state, each.open, each.since) for each in self._records)
 
     def _chosen(self, willing: list[int]) -> int:
@@ -165,7 +172,8 @@ class _Record:
         self.since = now
 
     def look(self, now: float) -> None:
-        """Something has happened to it."""
-        state = State.UNHEALTHY if not self.well else State.DOWN if self.failures else State.UP
+        """Time has passed, or something has happened to it now."""
+        state = State.UNHEALTHY if not self.well else State.DOWN if self.due > now else State.UP
         if state is not self.state:
-            self.state, self.since = state, now
+            is_over = self.state is State.DOWN and 0 < self.due <= now
+            self.state, self.since = state, self.due if is_over else now

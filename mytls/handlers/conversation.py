@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mytls.addresses import address_text
-from mytls.errors import Cause, one_line, visible
+from mytls.errors import Cause, TLSFailure, one_line, visible
 from mytls.handlers.command import Command
 from mytls.handlers.complaints import Complaints
 from mytls.handlers.process import Process
@@ -51,7 +51,12 @@ class Starter(TypingProtocol):
     close: float
 
     def start(self, conversation: Conversation, peer: Peer, local: IAddress | None) -> Process:
-        """Start it. @raise OSError: the system cannot, or there are too many"""
+        """
+        Start it.
+
+        @raise OSError: the system cannot
+        @raise TLSFailure: there are too many
+        """
 
     def ended(self, conversation: Conversation) -> None:
         """It has ended, and all that it has started."""
@@ -101,6 +106,11 @@ class Conversation(Protocol):
         except OSError as error:
             self._say(f"it cannot be started: {one_line(error.strerror or str(error))}")
             self._give_up("the program could not be started")
+            return
+        except TLSFailure as failure:
+            if not hasattr(transport, "end_because"):  # which has no line of its own with the cause
+                self._say(failure.detail)
+            self._give_up(failure.detail, failure.cause)
             return
         process.input.registerProducer(self, True)
         transport.registerProducer(process.output, True)
@@ -228,11 +238,11 @@ class Conversation(Protocol):
         else:
             self._linger(self.transport.loseConnection)
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: str, cause: Cause = Cause.HANDLER) -> None:
         """End the connection so that the client does not take what it got for a whole answer."""
         transport = self.transport
         if hasattr(transport, "end_because"):
-            self._linger(transport.end_because, Cause.HANDLER, why)
+            self._linger(transport.end_because, cause, why)
         elif self._status is not None and self._status > 0:  # plain TCP would lose what it has not read yet
             self._linger(transport.loseConnection)
         else:

@@ -134,6 +134,7 @@ class Backend(Side):
     """The backend's side."""
 
     who = "backend"
+    _tells_queued = False
     _dial: Dial | None = None
     _description = ""
     _greeting: Greeting | None = None

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from mytls.errors import one_line
+from mytls.errors import Cause, TLSFailure, one_line
 from mytls.handlers.command import Command
 from mytls.handlers.conversation import Conversation
 from mytls.handlers.environment import environment
@@ -84,10 +84,14 @@ class ProgramFactory(Factory):
         """
         Start the program.
 
-        @raise OSError: the system cannot, or there are too many
+        @raise OSError: the system cannot
+        @raise TLSFailure: there are too many
         """
         if 0 < self._most <= len(self.running):
-            raise OSError(0, f"{self._most} of it run already, which is max-processes")
+            run = "runs" if self._most == 1 else "run"
+            raise TLSFailure(
+                Cause.LIMIT, f"{self._most} of the program {run}, and limits.max-processes is {self._most}"
+            )
         account = self.command.account
         names = {**(dict(account.names) if account is not None else {}), **environment(peer, local)}
         process = self._start(self.reactor, self.command, names, conversation)

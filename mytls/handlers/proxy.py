@@ -4,7 +4,8 @@
 A backend is dialled when the handler meets its client, which is after the handshake and the access rules have said
 yes: a stranger opens no connection behind us. What the client says meanwhile waits on its side, and goes to the one
 backend that is reached: where one refuses, the next is dialled, and when all have, the first of them again a moment
-later, until the time of the client is over.
+later, until the time of the client is over. One that goes after it has said something has its say delivered still; for
+one that has said nothing, or whom we have cut off ourselves, nobody is dialled any more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mytls.handlers.places import Place, Preamble, nothing, places
 from mytls.handlers.places import client_endpoint as client_endpoint
 from mytls.handlers.places import plainly as plainly
 from mytls.handlers.preamble import OFF, check, of_client, of_look
-from mytls.handlers.splice import Phase, Side, abort, join
+from mytls.handlers.splice import LINGER, Phase, Side, abort, join
 from mytls.interfaces import IEndable
 from mytls.settings import Deadlines, Settings
 
@@ -35,6 +36,8 @@ _log = Logger()
 
 #: Seconds. A client whose backends have all failed tries them again after so long at most, and at least.
 AGAIN, AT_LEAST = 1.0, 0.1
+#: For how many clients that have gone backends are dialled at once.
+MAX_GONE = 256
 
 
 class OnTruncation(StrEnum):
@@ -89,6 +92,7 @@ class ProxyFactory(Factory):
     @ivar on_truncation: what a FIN without close_notify is to the other side
     @ivar header: the PROXY header that backends hear first
     @ivar greets: the protocol whose greeting backends say, and clients have had already; empty where they have not
+    @ivar gone: how many clients have gone whose say is still to be delivered
     """
 
     noisy = False
@@ -122,6 +126,7 @@ class ProxyFactory(Factory):
         self.on_truncation = on_truncation
         self.header = header
         self.greets = greets
+        self.gone = 0
         self._dials_for_health = health == "tcp"
         look = look_for(reactor, health, self.places, connect, of_look(header))
         self._checks = None if look is None else Checks(reactor, len(self.places), look, self._found)
@@ -192,6 +197,7 @@ class Client(Side):
         self._dialled = 0.0
         self._until = 0.0
         self._tried: dict[int, Cause] = {}
+        self._gone: Failure | None = None
 
     def connectionMade(self) -> None:
         """Dial."""
@@ -206,8 +212,18 @@ class Client(Side):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Gone, maybe before there was a backend."""
+        if self._has_said_something() and self.factory.gone < MAX_GONE:
+            self._gone = reason
+            self.factory.gone += 1
+            self._silence.set(LINGER, self._stop_dialling)
+            return
         super().connectionLost(reason)
         self._stop_dialling()
+
+    def _has_said_something(self) -> bool:
+        """Whether there is something to deliver, of one that has gone by itself, to a backend to come."""
+        cut = getattr(self.transport, "disconnecting", False)
+        return self.phase is Phase.APART and bool(self._waiting) and not cut
 
     def end(self) -> None:
         """Finish what is going on with the backend; where there is none yet, there is nothing to wait for."""
@@ -242,7 +258,11 @@ class Client(Side):
         self._dial = None
         if self._at is not None:
             self.factory.backends.reached(self._at)
-        join(self, backend)
+        if self._gone is None:
+            join(self, backend)
+            return
+        self.bequeath(backend, self._gone)
+        self._stop_dialling()
 
     def _failed(self, cause: Cause, why: str) -> None:
         """It cannot be had: the next one, now or in a moment."""
@@ -256,6 +276,9 @@ class Client(Side):
         all_tried = len(self._tried) == len(factory.places)
         wait = min(max(factory.backends.wait(), AT_LEAST), AGAIN) if all_tried else 0.0
         if self._is_over(wait):
+            if self._gone is not None:
+                self._stop_dialling()
+                return
             self.phase = Phase.ENDED
             abort(self.transport, cause, f"no backend at {one_line(description)}: {why}")
         elif wait:
@@ -272,13 +295,19 @@ class Client(Side):
     def _tell(self, backend: str, cause: Cause, why: str) -> None:
         """Whoever keeps account of what happens to the client, else the log."""
         tell = getattr(self.transport, "backend_failed", None)
-        if tell is not None:
+        if tell is not None and self._gone is None:
             tell(backend, cause, why)
         else:
             _log.warn("no backend at {backend}: {why}", backend=one_line(backend), why=why)
 
     def _stop_dialling(self) -> None:
         self._timer.stop()
+        if self._gone is not None:
+            self._gone = None
+            self.factory.gone -= 1
+            self._silence.stop()
+            self._waiting.clear()
+            self.phase = Phase.ENDED
         dial, self._dial = self._dial, None
         if dial is not None:
             dial.cancel()

@@ -4,7 +4,9 @@ Two connections, joined: what comes from one is written to the other, until both
 Each side is the protocol of one connection and the producer of the other: who is faster is paused by whoever is
 slower, so what is held is bounded by the two transports' buffers. An end goes through as what it was: the end of one
 direction as that, a clean close as a close after all is written, and a reset as a reset, so that nobody takes half an
-answer for a whole one. Whoever has said that it is through before it is lost has lost nothing on the way there.
+answer for a whole one; what had come before it is delivered first. Whoever has said that it is through before it is
+lost has lost nothing on the way there: the other gets all of it and the end of our direction, and what it still answers
+is thrown away until it ends too, or a time is over.
 
 When one direction has ended the other may go on for as long as it likes, if it says something now and then: many
 never close what they do not read from any more.
@@ -22,6 +24,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     INegotiated,
+    IPullProducer,
     IPushProducer,
     IReactorTime,
     ISSLTransport,
@@ -64,6 +67,8 @@ class Side(Protocol):
 
     transport: Any
     who = "other side"
+    #: Whether its transport can tell how much it has still to send.
+    _tells_queued = True
 
     def __init__(self, clock: IReactorTime, half_close: float = 0.0, *, carries_truncation_on: bool = False) -> None:
         """@param half_close: seconds that one may be silent when the other has ended its direction; 0 is for ever"""
@@ -100,6 +105,8 @@ class Side(Protocol):
         self.through = True
         if self._other is not None:
             self._pass_end_on(self._other)
+        elif self.phase is Phase.ENDED:
+            self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Our direction has ended, as it was asked to."""
@@ -112,23 +119,46 @@ class Side(Protocol):
         if other is None:
             return
         self._part(other)
+        self._end_alone(other, reason)
+
+    def bequeath(self, other: Side, reason: Failure) -> None:
+        """
+        It was lost before there was another side: what it has said is delivered, then its end.
+
+        @param other: which is there now, and is never heard
+        @param reason: why it was lost
+        """
+        other.phase = Phase.ENDED
+        other._waiting.clear()
+        waiting = bytes(self._waiting)
+        self._waiting.clear()
+        other.transport.registerProducer(self, True)
+        other.transport.write(waiting)
+        self._end_alone(other, reason)
+
+    def _end_alone(self, other: Side, reason: Failure) -> None:
+        """It is lost, and the other is left alone."""
+        if self.through and not other.through:
+            other.finish()
+            return
         other.transport.unregisterProducer()
         if self.through or reason.check(ConnectionDone):
             other.close()
         else:
-            abort(other.transport, *self._why_lost(reason))
+            other._reset(*self._why_lost(reason))
 
     # --- what the other side's transport asks
 
     def pauseProducing(self) -> None:
         """The other side holds enough."""
         self._held = True
-        self.transport.pauseProducing()
+        if self._other is not None:
+            self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The other side has room; a socket that has ended would tell its end once more."""
         self._held = False
-        if not self.through:
+        if self._other is not None and not self.through:
             self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -141,6 +171,35 @@ class Side(Protocol):
         self.phase = Phase.ENDED
         self._timer.set(LINGER, self._cut_off, _queued(self.transport))
         self.transport.loseConnection()
+
+    def finish(self) -> None:
+        """
+        Send what was written and end our direction; what still comes is thrown away. To close at once would answer
+        that with a reset, which may overtake our last bytes.
+        """
+        seconds = min(LINGER, self._half_close or LINGER)
+        self._timer.set(seconds, self._cut_off, _queued(self.transport))
+        self.transport.resumeProducing()
+        end_writing(self.transport)
+
+    def _reset(self, cause: Cause, detail: str) -> None:
+        """Send what was written, and drop the connection; whoever does not read it in time is cut off."""
+        transport = self.transport
+        if speaks_tls(transport) and hasattr(transport, "end_because"):
+            if self._tells_queued and not _queued(transport):
+                abort(transport, cause, detail)
+            else:  # its peer is told so by the close_notify that is missing
+                transport.end_because(cause, detail)
+            return
+        below = transport
+        if speaks_tls(transport):
+            below = getattr(transport, "transport", transport)
+        if not hasattr(below, "startWriting"):
+            abort(transport, cause, detail)
+            return
+        self._timer.set(LINGER, self._cut_off, _queued(transport))
+        transport.pauseProducing()
+        _Written(lambda: abort(transport, cause, detail)).watch(below)
 
     def close_when_quiet(self) -> None:
         """Go on for as long as bytes come from either side, then close both."""
@@ -228,6 +287,31 @@ class Side(Protocol):
             self._pass_end_on(other)
         elif not self._held:
             self.transport.resumeProducing()
+
+
+@implementer(IPullProducer)
+class _Written:
+    """Calls when a socket has sent all that was written: then it asks its pull producer for more."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._watches = False
+
+    def watch(self, transport: Any) -> None:
+        """Call it, from another turn of the reactor."""
+        transport.registerProducer(self, False)  # which asks at once, whatever there is to send
+        self._watches = True
+        transport.startWriting()
+
+    def resumeProducing(self) -> None:
+        """All is sent."""
+        if self._watches:
+            self._watches = False
+            self._call()
+
+    def stopProducing(self) -> None:
+        """The socket is gone."""
+        self._watches = False
 
 
 class _Timer:

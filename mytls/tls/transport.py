@@ -62,6 +62,9 @@ MAX_UNASKED = 32 * 1024
 #: How much ciphertext of a peer that nobody has decided about is kept: so much, and one read of the socket more.
 MAX_HELD = 64 * 1024
 
+#: How a connection has ended whose handler takes a FIN for an end like any other.
+_TRUNCATED = "truncated: the peer closed the connection without close_notify"
+
 
 class Phase(Enum):
     """How far the life of a transport has come."""
@@ -758,7 +761,9 @@ class TLSTransport:
         if isinstance(reason.value, ConnectionAborted):
             return Cause.RESET, "the peer did not read what was left in time"
         if farewell or self._tunnel.state is State.CLOSED:
-            return (Cause.EOF, "the peer closed the connection without close_notify") if self._truncated else (None, "")
+            return (Cause.EOF, _TRUNCATED) if self._truncated else (None, "")
+        if self._tunnel.state is State.PEER_FINISHED and not self.bytes_out:
+            return None, ""  # it has said all, and was told nothing that can be lost
         return Cause.RESET, "the peer reset the connection"
 
     # --- what the handler may ask

@@ -129,7 +129,32 @@ class BackendsTests(SynchronousTestCase):
         self.clock.advance(10)
         self.refuses(1)
         said = [(each.description, each.state, each.open, each.since) for each in self.backends.standings()]
-        self.assertEqual(said, [("a", "up", 1, 0), ("b", "down", 0, 10), ("c", "unhealthy", 0, 10)])
+        self.assertEqual(said, [("a", "up", 1, 0), ("b", "down", 0, 20), ("c", "unhealthy", 0, 10)])
         self.backends.reached(1)
         self.assertEqual([each.since for each in self.backends.standings()], [0, 20, 10])
         self.assertEqual(self.states(), [State.UP, State.UP, State.UNHEALTHY])
+
+    def test_down_while_left_out(self) -> None:
+        """A backend is down for as long as it is left out, or nobody who asks how it is would ever send it a client."""
+        self.clock.advance(10)
+        self.refuses(0)
+        self.clock.advance(0.9)
+        self.refuses(1)
+        self.assertEqual(self.states(), [State.DOWN, State.DOWN, State.UP])
+        self.clock.advance(0.1)
+        self.assertEqual(self.states(), [State.UP, State.DOWN, State.UP])
+        self.clock.advance(5)
+        self.assertEqual([each.since for each in self.backends.standings()][:2], [11, 11.9])
+        self.refuses(0)
+        self.assertEqual(self.backends.standings()[0].since, 16)
+        self.clock.advance(1.9)  # it is left out for longer now
+        self.assertEqual(self.states()[0], State.DOWN)
+
+    def test_unhealthy_is_not_over_with_time(self) -> None:
+        """What a health check has found, only a health check finds otherwise."""
+        self.backends.found(0, well=False)
+        self.refuses(0)
+        self.clock.advance(1000)
+        self.assertEqual(self.states()[0], State.UNHEALTHY)
+        self.backends.found(0, well=True)
+        self.assertEqual(self.states()[0], State.UP)

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from mytls.errors import Cause, ConfigurationError
+from mytls.errors import Cause, ConfigurationError, TLSFailure
 from mytls.events import Closed, Established
 from mytls.handlers.command import Account, Command
 from mytls.handlers.complaints import BURST
@@ -102,13 +102,14 @@ class GivesUp(SocketInMemory):
     A transport that can end so that it does not look like an end, as TLS can.
 
     @ivar given_up: why
+    @ivar cause: the same in a word
     """
 
     given_up: str | None = None
+    cause: Cause | None = None
 
     def end_because(self, cause: Cause, detail: str) -> None:
-        assert cause is Cause.HANDLER
-        self.given_up = detail
+        self.given_up, self.cause = detail, cause
         self.loseConnection()
 
 
@@ -162,8 +163,8 @@ class StringTests(SynchronousTestCase):
         made = program(Pump(), "/bin/cat", Settings(limits=Limits(max_processes=1)))
         assert isinstance(made, ProgramFactory)
         made.running.add(Conversation(made))
-        error = self.assertRaises(OSError, made.start, Conversation(made), Peer(None), None)
-        self.assertEqual(error.strerror, "1 of it run already, which is max-processes")
+        failure = self.assertRaises(TLSFailure, made.start, Conversation(made), Peer(None), None)
+        self.assertEqual(str(failure), "limit: 1 of the program runs, and limits.max-processes is 1")
 
     def test_wrong(self) -> None:
         """What cannot be run is told at the start."""
@@ -523,14 +524,18 @@ class StartTests(ProgramTests):
         self.assertRegex(self.lines[0], "it cannot be started: no number, only text$")
 
     def test_too_many(self) -> None:
-        """Clients beyond the limit are turned away with a line, until a program has ended."""
+        """Clients beyond the limit are turned away for that cause, until a program has ended."""
         self.factory = self.made(most=2)
         self.client()
         _, _, process = self.client()
         refused = GivesUp(self.factory.buildProtocol(CLIENT_ADDRESS))
         refused.protocol.makeConnection(refused)
-        self.assertEqual(refused.given_up, "the program could not be started")
-        self.assertRegex(self.lines[0], "it cannot be started: 2 of it run already, which is max-processes$")
+        self.assertEqual(refused.given_up, "2 of the program run, and limits.max-processes is 2")
+        self.assertEqual((refused.cause, self.lines), (Cause.LIMIT, []))
+        bare = SocketInMemory(self.factory.buildProtocol(CLIENT_ADDRESS))
+        bare.protocol.makeConnection(bare)
+        self.assertEqual(type(bare.lost), ConnectionAborted)
+        self.assertRegex(self.lines[0], "2 of the program run, and limits.max-processes is 2$")
         process.ends()
         self.assertIsNone(self.client()[1].lost)
 

@@ -33,6 +33,7 @@ from mytls.handlers.backends import Balance
 from mytls.handlers.health import EVERY
 from mytls.handlers.places import Place, places
 from mytls.handlers.proxy import (
+    MAX_GONE,
     Client,
     OnTruncation,
     PassthroughFactory,
@@ -40,7 +41,7 @@ from mytls.handlers.proxy import (
     client_endpoint,
     plainly,
 )
-from mytls.handlers.splice import MAX_WAITING, QUIET
+from mytls.handlers.splice import LINGER, MAX_WAITING, QUIET, Phase
 from mytls.interfaces import IEndable
 from mytls.settings import Deadlines
 from tests.files import folder
@@ -347,13 +348,50 @@ class DialTests(ProxyTests):
         self.assertIsNone(socket.lost)
 
     def test_client_gone_while_dialling(self) -> None:
-        """Where the client has gone nobody is dialled any more, and nothing is said about the backend."""
+        """Where a client has gone that has said nothing, nobody is dialled any more; nothing is said of the backend."""
         for reason in (ConnectionDone(), ConnectionLost()):
-            client, socket = self.client()
-            client.dataReceived(b"question")
+            _, socket = self.client()
             socket.lose(reason)
             self.assertTrue(self.reactor.connectors[-1].stoppedConnecting)
         self.assertEqual((self.lines, self.pending()), ([], []))
+
+    def test_reset_after_the_end_while_dialling(self) -> None:
+        """Who has said all and is reset before there is a backend has its say delivered, and an ordinary end."""
+        client, socket = self.client()
+        client.dataReceived(b"all of it")
+        client.readConnectionLost()
+        socket.lose(ConnectionLost())
+        backend = self.accept()
+        self.assertEqual((bytes(backend.wire), backend.fin_sent, backend.lost), (b"all of it", True, None))
+        backend.protocol.dataReceived(b"an answer for nobody")
+        backend.protocol.readConnectionLost()
+        self.assertEqual(type(backend.lost), ConnectionDone)
+        self.assertEqual((self.pending(), client.factory.gone), ([], 0))
+
+    def test_reset_in_the_middle_while_dialling(self) -> None:
+        """Who is reset before it has said all has what came delivered, and then a reset."""
+        client, socket = self.client()
+        client.dataReceived(b"half of it")
+        socket.lose(ConnectionLost())
+        backend = self.accept()
+        self.assertEqual((bytes(backend.wire), type(backend.lost)), (b"half of it", ConnectionAborted))
+        self.assertEqual((self.pending(), client.factory.gone), ([], 0))
+
+    def test_gone_and_no_backend(self) -> None:
+        """The say of one that has gone is not kept for ever, nor that of many, nor of one that we have cut off."""
+        made = ProxyFactory(self.reactor, places(self.reactor, BACKEND), connect=0)
+        for _ in range(MAX_GONE + 1):
+            client, socket = self.client(made)
+            client.dataReceived(b"question")
+            socket.lose(ConnectionLost())
+        self.assertEqual((made.gone, client.phase), (MAX_GONE, Phase.ENDED))
+        self.reactor.advance(LINGER)
+        self.assertEqual((made.gone, made.health()[0].open), (0, 0))
+        client, socket = self.client(made)
+        client.dataReceived(b"question")
+        socket.disconnecting = True
+        socket.lose(ConnectionLost())
+        self.assertTrue(self.reactor.connectors[-1].stoppedConnecting)
 
     def test_backend_that_comes_too_late(self) -> None:
         """A backend that accepts when the client is gone is dropped, and hears nothing."""
@@ -367,8 +405,7 @@ class DialTests(ProxyTests):
                 return Deferred(lambda _: None)
 
         endpoint = Deaf()
-        client, socket = self.client(ProxyFactory(self.reactor, [Place("x:y", endpoint)]))
-        client.dataReceived(b"question")
+        _, socket = self.client(ProxyFactory(self.reactor, [Place("x:y", endpoint)]))
         socket.lose(ConnectionDone())
         protocol: Any = endpoint.factory.buildProtocol(None)
         backend = SocketInMemory(protocol)
@@ -532,7 +569,7 @@ class SeveralTests(ProxyTests):
         self.assertEqual(type(socket.lost), ConnectionAborted)
         self.assertEqual(socket.told[-1][0], "backend-timeout")
         self.assertIn("no backend at tcp:10.0.0.1:3: it was not ready within", socket.told[-1][1])
-        self.assertEqual((self.states(), self.pending()), ([("down", 0)] * 3, []))
+        self.assertEqual((self.states(), self.pending()), ([("up", 0), ("up", 0), ("down", 0)], []))  # back-off is over
 
     def test_again_after_all(self) -> None:
         """Where all refuse each is tried once, and a moment later once more."""
@@ -769,6 +806,16 @@ class JoinedTests(ProxyTests):
         self.assertEqual(type(self.backend.lost), ConnectionAborted)
         self.assertEqual(self.lines, [])
 
+    def test_client_reset_after_its_end(self) -> None:
+        """A client that has said all and reads nothing is no reset, to the backend or in the log."""
+        self.link.client.send(b"all of it")
+        self.link.client.shutdown()
+        self.link.pump()
+        self.link.reset()
+        self.assertEqual((bytes(self.backend.wire), self.backend.fin_sent), (b"all of it", True))
+        self.assertIsNone(self.backend.lost)
+        self.assertEqual(self.closed(), (None, ""))
+
     def closed(self) -> tuple[Any, str]:
         """How the client's connection has ended, as observers hear it."""
         event: Any = self.link.events[-1]
@@ -789,7 +836,7 @@ class JoinedTests(ProxyTests):
         self.turns()
         self.assertEqual((bytes(self.link.received), self.link.peer_finished), (b"answer", True))
         self.assertEqual((type(self.backend.lost), type(self.link.socket.lost)), (ConnectionDone, ConnectionDone))
-        self.assertEqual(self.closed(), ("eof", "the peer closed the connection without close_notify"))
+        self.assertEqual(self.closed(), ("eof", "truncated: the peer closed the connection without close_notify"))
 
     def test_truncated_after_our_end(self) -> None:
         """Nor is it a reset where the backend had ended first, which most clients answer so."""

@@ -233,15 +233,17 @@ class EndTests(SynchronousTestCase):
             self.assertEqual(type(splice.sockets[other].lost), ConnectionDone)
 
     def test_reset(self) -> None:
-        """A reset is a reset on the other side too: nobody takes half of it for the whole."""
+        """A reset is a reset on the other side too, after what came before it: nobody takes half for the whole."""
         for one, other in BOTH_WAYS:
             for reason in (ConnectionLost(), ConnectionAborted()):
                 splice = Splice()
                 splice.stall(other)
                 splice.sides[one].dataReceived(b"half of it")
                 splice.sockets[one].lose(reason)
+                self.assertIsNone(splice.sockets[other].lost)
+                splice.read_on(other)
                 self.assertEqual(type(splice.sockets[other].lost), ConnectionAborted)
-                self.assertEqual(bytes(splice.sockets[other].wire), b"")
+                self.assertEqual(bytes(splice.sockets[other].wire), b"half of it")
                 self.assertEqual(splice.clock.getDelayedCalls(), [])
 
     def test_reset_of_one_that_was_through(self) -> None:
@@ -254,8 +256,36 @@ class EndTests(SynchronousTestCase):
             splice.sockets[one].lose(ConnectionLost())
             self.assertIsNone(splice.sockets[other].lost)
             splice.read_on(other)
-            self.assertEqual(bytes(splice.sockets[other].wire), b"all of it")
+            self.assertEqual((bytes(splice.sockets[other].wire), splice.sockets[other].fin_sent), (b"all of it", True))
+            splice.sides[other].dataReceived(b"an answer for nobody")
+            self.assertIsNone(splice.sockets[other].lost)
+            splice.fin(other)
             self.assertEqual(type(splice.sockets[other].lost), ConnectionDone)
+            self.assertEqual(splice.clock.getDelayedCalls(), [])
+
+    def test_one_that_never_ends(self) -> None:
+        """Who goes on when the other side is through and lost is cut off after a while; so is who does not read."""
+        for one, other in BOTH_WAYS:
+            for reads in (True, False):
+                for reason in (ConnectionLost(), ConnectionDone()):
+                    splice = Splice()
+                    splice.sockets[other].peer_reads = reads
+                    splice.sides[one].dataReceived(b"all of it")
+                    splice.fin(one)
+                    splice.sockets[one].lose(reason)
+                    splice.clock.advance(LINGER - 1)
+                    self.assertIsNone(splice.sockets[other].lost)
+                    splice.clock.advance(1)
+                    self.assertEqual(type(splice.sockets[other].lost), ConnectionAborted)
+
+    def test_reset_of_one_whose_other_never_reads(self) -> None:
+        """What came before a reset is not kept for ever for one that does not read it."""
+        splice = Splice()
+        splice.stall(1)
+        splice.sides[0].dataReceived(b"half of it")
+        splice.sockets[0].lose(ConnectionLost())
+        splice.clock.advance(LINGER)
+        self.assertEqual(type(splice.sockets[1].lost), ConnectionAborted)
 
     def test_one_that_never_reads_the_rest(self) -> None:
         """What is left for one whose other side is gone is not kept for ever."""
@@ -350,6 +380,8 @@ class HalfCloseTests(SynchronousTestCase):
                     splice = Splice(half_close=10)
                     splice.fin(one)
                     splice.sockets[lost].lose(reason)
+                    if lost == one:
+                        splice.fin(other)
                     self.assertEqual(splice.clock.getDelayedCalls(), [])
                     self.assertNotIn(None, splice.reasons)
 

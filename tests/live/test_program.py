@@ -224,7 +224,7 @@ def test_a_hostile_certificate_is_one_line_of_the_environment(certificates: Cert
 
 
 def test_one_too_many(certificates: Certificates) -> None:
-    """Who comes beyond max-processes is turned away, with a line; when one has ended there is room again."""
+    """Who comes beyond max-processes is turned away for that cause; when one has ended there is room again."""
     words = ("--endpoint", certificates.ecdsa.endpoint(), "--handler", "exec:/bin/cat", "--limits-max-processes", "1")
     context = trusting(certificates.root)
     with serving(*words, ready=READY) as server:
@@ -233,7 +233,7 @@ def test_one_too_many(certificates: Certificates) -> None:
             assert asks_and_hears(first, b"in")
             with connected(port, context) as second, pytest.raises(ssl.SSLEOFError):
                 second.recv(1)
-            server.wait_for(r"it cannot be started: 1 of it run already, which is max-processes\n")
+            server.wait_for(r"cause=limit \(1 of the program runs, and limits\.max-processes is 1\)")
         until(lambda: not children(server), "the first has ended")
         with connected(port, context) as third:
             assert asks_and_hears(third, b"in")

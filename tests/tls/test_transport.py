@@ -690,6 +690,18 @@ class ClosingTests(TransportCase):
         self.assertTrue(link.peer_finished)
         self.assertIsInstance(link.recorder.lost, ConnectionDone)
 
+    def test_truncated_and_carried_on(self) -> None:
+        """A handler that takes a FIN for an end like any other may answer; the event still says that it was none."""
+        link = established()
+        recorder: Any = link.recorder
+        recorder.carries_truncation_on = True
+        link.fin()
+        link.transport.loseConnection()
+        link.pump()
+        closed: Any = link.events[-1]
+        self.assertEqual(closed.cause, Cause.EOF)
+        self.assertEqual(closed.detail, "truncated: the peer closed the connection without close_notify")
+
     def test_truncated(self) -> None:
         """A FIN without close_notify is C{ConnectionLost}, and what was written still goes out."""
         link = established()
