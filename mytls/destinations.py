@@ -21,6 +21,8 @@ LONGEST_OF_LOGIN = 255
 _VIA = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<login>.*)@)?(?P<host>\[[^\[\]]*\]|[^\[\]:/@]*)(?::(?P<port>[^:/@]*))?/?"
 )
+#: What stands behind a proxy's user in an endpoint string, where colons have backslashes.
+_PASSWORD = re.compile(r"(via=[A-Za-z0-9+.-]*\\?:/*[^:@\\]*)\\?:.*@", re.DOTALL)
 
 
 @attrs.frozen
@@ -104,6 +106,11 @@ def via(written: str) -> Via:
         raise ConfigurationError("there is no port; expected for example http://proxy.example:3128")
     host = found["host"].removeprefix("[").removesuffix("]")
     return Via(scheme, server(host), remote_port(found["port"]), _user(found["login"]))
+
+
+def without_password(text: str) -> str:
+    """Text with an endpoint string in it, as an error repeats it: less any password of a proxy."""
+    return _PASSWORD.sub(r"\1:...@", text)
 
 
 def _near(scheme: str) -> str:

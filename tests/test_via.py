@@ -25,6 +25,7 @@ from mytls.attempt import TLSConnectError
 from mytls.client import LOOK, TLSClientEndpoint
 from mytls.destinations import Login, Via, via
 from mytls.errors import Cause, ConfigurationError, TLSFailure
+from mytls.handlers import handler_from_string
 from mytls.handlers.places import client_endpoint
 from mytls.via.connect import LONGEST, Connect
 from mytls.via.endpoint import Talk, Through
@@ -199,6 +200,24 @@ class ConnectTests(TalkTests):
             failure = self.refused(Connect("a", 1, None), YES + more)
             self.assertEqual(str(failure), "backend-refused: there is more behind the proxy's answer")
 
+    def test_server_that_speaks_first(self) -> None:
+        """What it says may come with the proxy's yes, and is kept for whoever is next."""
+        for size in (1, 7, 1 << 20):
+            talk = Connect("a", 25, None, server_begins=True)
+            talk.begin()
+            rest = b""
+            for each in pieces(YES + b"220 hi\r\n", size):
+                if talk.done:
+                    rest += each
+                else:
+                    talk.feed(each)
+            self.assertTrue(talk.done)
+            self.assertEqual(talk.rest + rest, b"220 hi\r\n")
+        long = Connect("a", 25, None, server_begins=True)
+        long.begin()
+        long.feed(YES + b"x" * LONGEST)
+        self.assertEqual(long.rest, b"x" * LONGEST)
+
     def test_no_end(self) -> None:
         """Of an answer without an end no more than is common is kept, in one header, in many, in many answers."""
         for answer in (
@@ -325,6 +344,16 @@ class Socks5Tests(TalkTests):
             failure = self.refused(Socks5("a", 1, ME), *answers)
             self.assertEqual(failure.detail, "there is more behind the proxy's answer")
 
+    def test_server_that_speaks_first(self) -> None:
+        """What it says may come with the last message, and with none before that."""
+        for answer in YES_FROM.values():
+            talk = Socks5("a", 25, ME, server_begins=True)
+            conversation(talk, [b"\x05\x00", answer + b"220 hi\r\n"])
+            self.assertEqual((talk.done, talk.rest), (True, b"220 hi\r\n"))
+        for answers in ([b"\x05\x00\x05"], [b"\x05\x02", b"\x01\x00\x05"]):
+            failure = self.refused(Socks5("a", 25, ME, server_begins=True), *answers)
+            self.assertEqual(failure.detail, "there is more behind the proxy's answer")
+
     @given(st.binary(min_size=1), st.sampled_from([[], [b"\x05\x00"], [b"\x05\x02"], [b"\x05\x00", b"\x05\x00\x00"]]))
     @settings(derandomize=True, deadline=None)
     def test_any_bytes(self, data: bytes, before: list[bytes]) -> None:
@@ -408,6 +437,29 @@ class ThroughTests(ClientTests):
         proxy.server.pump()
         self.successResultOf(done)
         self.assertEqual(lines, [])
+
+    def test_greeting_behind_the_yes(self) -> None:
+        """A server that has to agree to TLS may greet in the same segment as the proxy, where its protocol greets."""
+        for written, answers in ((HTTP, [YES]), (SOCKS, [b"\x05\x00", YES_FROM["IPv4"]])):
+            done, proxy = self.proxied(written, starttls="smtp")
+            for answer in answers[:-1]:
+                proxy.say(answer)
+            proxy.heard()
+            proxy.say(answers[-1] + b"220 hi\r\n")
+            self.assertRegex(proxy.heard(), rb"^EHLO ")
+            proxy.say(b"250-x\r\n250 STARTTLS\r\n")
+            self.assertEqual(proxy.heard(), b"STARTTLS\r\n")
+            proxy.say(b"220 go\r\n")
+            proxy.server.pump()
+            self.successResultOf(done)
+
+    def test_more_behind_the_yes(self) -> None:
+        """Where the server waits for us to begin, nobody but the proxy can have said it."""
+        for said in ({}, {"starttls": "postgres"}, {"starttls": "xmpp"}):
+            done, proxy = self.proxied(**said)
+            proxy.say(YES + b"S")
+            error = self.failureResultOf(done, TLSConnectError).value
+            self.assertIn("there is more behind the proxy's answer", str(error))
 
     def test_nothing_of_tls_before_the_yes(self) -> None:
         """The proxy hears the request alone until it has answered; then the hello comes at once."""
@@ -608,6 +660,19 @@ class AnyProtocolTests(SynchronousTestCase):
 
         _, proxy = self.connected(Leaving)
         self.assertIsNotNone(proxy.server.socket.lost)
+
+
+class PasswordTests(SynchronousTestCase):
+    """A password that stands in a string."""
+
+    def test_not_repeated(self) -> None:
+        """The error says what is wrong, and the string without it."""
+        for password in ("hunter2", r"hunter2\:x", "a@hunter2", "a/hunter2"):
+            written = rf"proxy:mytls:db.example:1:via=socks5\://me\:{password}@h\:1"
+            for string in (written, f"{written},tcp:127.0.0.1:1"):
+                error = self.assertRaises(ConfigurationError, handler_from_string, MemoryReactorClock(), string)
+                self.assertNotIn("hunter2", str(error))
+                self.assertIn("via: ", str(error))
 
 
 class StringTests(ClientTests):

@@ -79,6 +79,15 @@ def prelude(protocol: str, name: str = "localhost") -> Dialogue:
     return Dialogue(_SERVERS[protocol](name.encode("ascii")))
 
 
+def server_begins(protocol: str) -> bool:
+    """
+    Whether the server speaks first, in the clear; where it does not, it waits for a client's first message.
+
+    @param protocol: one of L{PROTOCOLS}
+    """
+    return not ask(protocol, "localhost").begin()
+
+
 def ask(protocol: str, name: str, own: str = "localhost") -> Dialogue:
     """
     What a client says to a server that it has just connected to.

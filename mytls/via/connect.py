@@ -1,8 +1,8 @@
 """
 An HTTP proxy, asked for a tunnel (RFC 9110 section 9.3.6): bytes in, bytes out.
 
-What HTTP is, h11 knows. Its answer may be as long as is common for the headers of servers, and nothing may stand behind
-that: the server speaks when we have said hello, so what comes before is the proxy's.
+What HTTP is, h11 knows. Its answer may be as long as is common for the headers of servers. Nothing may stand behind
+that where the server speaks when we have said hello: what comes before is the proxy's.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ class Connect:
     The talk with one proxy for one tunnel.
 
     @ivar done: whether the tunnel is there
+    @ivar rest: what the server has said by then
     """
 
-    def __init__(self, host: str, port: int, login: Login | None) -> None:
-        """@param login: said at once, as RFC 9110 section 11.7.1 lets us"""
+    def __init__(self, host: str, port: int, login: Login | None, *, server_begins: bool = False) -> None:
+        """
+        @param login: said at once, as RFC 9110 section 11.7.1 lets us
+        @param server_begins: whether the server may speak before us
+        """
         self.done = False
+        self.rest = b""
+        self._server_begins = server_begins
         self._to = authority_of(host, port).encode("ascii")
         self._login = login
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST)
@@ -59,7 +65,7 @@ class Connect:
         except h11.RemoteProtocolError:
             raise _refused(f'the proxy does not speak HTTP: it says "{_in_words(data)}"') from None
         if answer is not None:
-            self._judge(answer, bool(more))
+            self._judge(answer, more)
         elif not self._room:
             raise _refused(f"the proxy's answer is longer than {LONGEST} bytes")
         return b""
@@ -73,13 +79,14 @@ class Connect:
             if not isinstance(event, h11.InformationalResponse):
                 return None
 
-    def _judge(self, answer: h11.Response, more: bool) -> None:
+    def _judge(self, answer: h11.Response, more: bytes) -> None:
         """Each status of success is one: section 9.3.6 again."""
         status = answer.status_code
         if not 200 <= status < 300:
             cause = Cause.BACKEND_TIMEOUT if status == _GATEWAY_TIMEOUT else Cause.BACKEND_REFUSED
             raise TLSFailure(cause, f'the proxy answers {status} "{_in_words(answer.reason)}"')
-        if more or self._connection.trailing_data[0]:
+        self.rest = self._connection.trailing_data[0] + more
+        if self.rest and not self._server_begins:
             raise _refused("there is more behind the proxy's answer")
         self.done = True
 

@@ -32,6 +32,7 @@ from mytls.destinations import LONGEST_OF_LOGIN, Login, Via
 from mytls.errors import ConfigurationError, TLSFailure
 from mytls.handlers.places import Preamble, nothing
 from mytls.handlers.splice import abort
+from mytls.preludes import server_begins
 from mytls.settings import HostSettings
 from mytls.sockets import connected_at_once
 from mytls.tls.files import Files
@@ -43,9 +44,11 @@ class Talk(Protocol):
     What is said to one proxy, or to a server ahead of TLS, for one connection: bytes in, bytes out.
 
     @ivar done: whether the next byte is for the server
+    @ivar rest: what of the server's has come with the last of the talk, and is for whoever is behind it
     """
 
     done: bool
+    rest: bytes
 
     def begin(self) -> bytes:
         """What is said first."""
@@ -70,10 +73,11 @@ def through(below: IStreamClientEndpoint, settings: ClientSettings, files: Files
         return below
     talk, login, host, port = _talk(via), _login(via, settings, files), settings.host, settings.port
     assert port is not None  # the settings would have refused it
-    return Through(below, via, lambda: talk(host, port, login))
+    begins = settings.starttls is not None and server_begins(settings.starttls)
+    return Through(below, via, lambda: talk(host, port, login, server_begins=begins))
 
 
-def _talk(via: Via) -> Callable[[str, int, Login | None], Talk]:
+def _talk(via: Via) -> Callable[..., Talk]:
     try:
         if via.scheme == "http":
             from mytls.via.connect import Connect
@@ -231,11 +235,14 @@ class Passage(TwistedProtocol):
         """The server is at the other end: from here on it is as if it had been dialled."""
         protocol: Any = self._behind.buildProtocol(self.transport.getPeer())
         self._protocol = protocol
+        rest = self._talk.rest
         done = self._tell()
         protocol.makeConnection(self.transport)
         if self._protocol is not None:  # and is still there
             self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]  # one call less
         done.callback(protocol)
+        if rest and self._protocol is not None:
+            protocol.dataReceived(rest)
 
     def _refuse(self, error: TLSConnectError, goodbye: bytes = b"") -> None:
         self._tell().errback(Failure(error))

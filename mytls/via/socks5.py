@@ -2,7 +2,8 @@
 A SOCKS 5 proxy, asked for a connection (RFC 1928, RFC 1929): bytes in, bytes out.
 
 What its messages look like, socksio knows; not where one ends that comes in pieces, and it is not curious whether more
-stands behind it. The proxy never speaks ahead, so whatever does is refused.
+stands behind it. The proxy never speaks ahead, so whatever does is refused; but for the last message, with which the
+first words of a server may come that speaks before us.
 """
 
 from __future__ import annotations
@@ -52,10 +53,14 @@ class Socks5:
     The talk with one proxy for one connection. A name is sent as a name: the proxy looks it up.
 
     @ivar done: whether the connection is there
+    @ivar rest: what the server has said by then
     """
 
-    def __init__(self, host: str, port: int, login: Login | None) -> None:
+    def __init__(self, host: str, port: int, login: Login | None, *, server_begins: bool = False) -> None:
+        """@param server_begins: whether the server may speak before us"""
         self.done = False
+        self.rest = b""
+        self._server_begins = server_begins
         self._to = host, port
         self._login = login
         self._connection = SOCKS5Connection()
@@ -79,10 +84,12 @@ class Socks5:
         size = self._size()
         if len(received) < size:
             return b""
-        if len(received) > size:
+        message, more = bytes(received[:size]), bytes(received[size:])
+        last = self._connection.state is SOCKS5State.CLIENT_AUTHENTICATED
+        if more and not (last and self._server_begins):
             raise _refused("there is more behind the proxy's answer")
-        message = bytes(received)
         received.clear()
+        self.rest = more
         return self._heard(message)
 
     @property
