@@ -288,7 +288,12 @@ def depth(written: str) -> int:
 
 def bound(written: str) -> int:
     """A whole number; `0` and `off` are no limit."""
-    return 0 if written in ("0", "off") else count(written)
+    if written in ("0", "off"):
+        return 0
+    try:
+        return count(written)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; 0 or off is no limit") from None
 
 
 _SIZE_UNITS = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -335,7 +340,7 @@ def _beside(value: str, folder: str) -> str:
 
 DURATION = Kind(duration, 'a duration such as "10s"', number=_without_unit)
 COUNT = Kind(count, "a whole number from 1 on", number=lambda number: count(str(number)), quoted=False)
-BOUND = Kind(bound, "a whole number", number=lambda number: bound(str(number)))
+BOUND = Kind(bound, "a whole number; 0 or off is no limit", number=lambda number: bound(str(number)))
 SIZE = Kind(size, 'a size such as "100MiB"', number=lambda number: size(str(number)))
 WORKERS = Kind(workers, "auto, or a whole number from 1 on", number=lambda number: workers(str(number)))
 LOG = Kind(log_place, "twistd, file:PATH, syslog or journal", beside=_beside)

@@ -129,19 +129,19 @@ def _shown(kind: str, peer: Peer, presented: Presented | None) -> Iterator[TLV]:
     if peer.server_name and peer.server_name.isascii():  # as it must be (RFC 6066 section 3)
         yield TLV(Type.AUTHORITY, peer.server_name.encode("ascii"))
     if peer.version is not None:
-        names = kind == V2_TLS_CERTIFICATE
-        tlvs = tuple(_of_tls(peer, peer.version, presented, names))
-        verify = _UNVERIFIED if peer.identity is None else 0
-        yield TLV(Type.SSL, ClientTLS(_client(peer), verify, tlvs).to_bytes())
+        shown = peer if kind == V2_TLS_CERTIFICATE else attrs.evolve(peer, identity=None)
+        tlvs = tuple(_of_tls(shown, peer.version, presented))
+        verify = _UNVERIFIED if shown.identity is None else 0
+        yield TLV(Type.SSL, ClientTLS(_client(shown), verify, tlvs).to_bytes())
 
 
-def _of_tls(peer: Peer, version: str, presented: Presented | None, names: bool) -> Iterator[TLV]:
+def _of_tls(peer: Peer, version: str, presented: Presented | None) -> Iterator[TLV]:
     yield TLV(SSLType.VERSION, version.encode("ascii"))
     if peer.cipher is not None:
         yield TLV(SSLType.CIPHER, peer.cipher.encode("ascii"))
     if presented is not None:
         yield from presented.tlvs()
-    if names and peer.identity is not None:
+    if peer.identity is not None:
         if peer.identity.cn:
             yield TLV(SSLType.CN, peer.identity.cn[0].encode("utf-8"))
         yield TLV(SSLType.CLIENT_CERT, peer.identity.certificate.public_bytes(Encoding.DER))

@@ -123,7 +123,8 @@ class Options(usage.Options):
         _check_account(self.parent or {})
         # A reload that is asked for before all is loaded must not be the end.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # where there are no workers, there are none to roll
+        # Where there are no workers, there are none to roll; what is ignored, programs of `exec:` would ignore too.
+        signal.signal(signal.SIGUSR2, lambda number, frame: None)
         self._supervision = Supervision.asked(os.environ)
         steady_time()
         given = {key.word: _value(key, self[key.word]) for key in OPTION_KEYS if self[key.word] not in (None, 0)}

@@ -11,6 +11,7 @@ from mytls.errors import ConfigurationError, shortened
 from mytls.kinds import (
     ALLOWED,
     AUTHORITIES,
+    BOUND,
     COUNT,
     DENIED,
     DEPTH,
@@ -226,6 +227,7 @@ class TomlTests(SynchronousTestCase):
     def test_counts(self) -> None:
         """A count is a number, and no string of one."""
         self.assertEqual(COUNT.of_toml(512), 512)
+        self.refused(BOUND, -1, "'-1' is not a number; expected a whole number from 1 on; 0 or off is no limit")
         self.refused(COUNT, 0, "'0' is not a number; expected a whole number from 1 on")
         self.refused(COUNT, -1, "'-1' is not a number; expected a whole number from 1 on")
         self.refused(COUNT, 2**40, f"'{2**40}' is not a number; expected a whole number from 1 on")

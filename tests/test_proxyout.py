@@ -110,11 +110,16 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(value_of(said.tlvs, 0x28), der)
 
     def test_flags(self) -> None:
-        """A verified certificate is told as such; one of a session that goes on is not one of this connection."""
-        for kind in ("v2-tls", "v2-tls-certificate"):
-            for resumed, flags in ((False, 7), (True, 5), (None, 5)):
-                said = client(told(kind, attrs.evolve(member(), resumed=resumed)))
-                self.assertEqual((said.client, said.verify), (flags, 0))
+        """
+        A verified certificate is told as such, where certificates are told at all; one of a session that goes on is
+        not one of this connection.
+        """
+        for resumed, flags in ((False, 7), (True, 5), (None, 5)):
+            peer = attrs.evolve(member(), resumed=resumed)
+            said = client(told("v2-tls-certificate", peer))
+            self.assertEqual((said.client, said.verify), (flags, 0))
+            self.assertEqual(told("v2-tls", peer), told("v2-tls", attrs.evolve(peer, identity=None)))
+            self.assertEqual(client(told("v2-tls", peer)).client, Client.SSL)
 
     def test_nameless(self) -> None:
         """Of several common names the first is told, as HAProxy does, and of none, none."""

@@ -512,8 +512,10 @@ class OnlyAtStartTests(RunningTests):
 
     def test_keylog_of_another(self) -> None:
         """A key log that cannot be its owner's alone is refused."""
-        (self.path("link")).symlink_to("/dev/null")
-        for name in ("link", "/dev/null", "nowhere/keys.log"):
+        os.mkfifo(self.path("pipe"))
+        self.addCleanup(os.close, os.open(self.path("pipe"), os.O_RDONLY | os.O_NONBLOCK))
+        self.path("link").symlink_to(self.path("mytls.toml"))
+        for name in ("link", "pipe", "nowhere/keys.log"):
             self.write(A)
             config = self.path("mytls.toml")
             config.write_text(f'keylog = "{name}"\n{config.read_text()}')

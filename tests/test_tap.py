@@ -157,6 +157,13 @@ class GoodTests(OptionsTests):
         self.typed("--endpoint", self.ssl())
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
+    def test_roll_without_workers(self) -> None:
+        """USR2 is nothing; nor is it ignored by the programs that are started, which have what was ignored here."""
+        self.addCleanup(signal.signal, signal.SIGUSR2, signal.getsignal(signal.SIGUSR2))
+        self.typed("--endpoint", self.ssl())
+        self.assertNotIn(signal.getsignal(signal.SIGUSR2), (signal.SIG_IGN, signal.SIG_DFL))
+        os.kill(os.getpid(), signal.SIGUSR2)
+
     def test_check_makes_nothing(self) -> None:
         """`--check` leaves no file behind, no key log either, and says where that would be refused."""
         before = sorted(self.folder.iterdir())

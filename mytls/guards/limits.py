@@ -172,13 +172,6 @@ class Room:
         if seconds and self._timer is None:
             self._timer = self.clock.callLater(seconds, self._rang)
 
-    def forget(self, who: Accepts) -> None:
-        """It does not accept any more."""
-        self._shut.pop(who, None)
-        if not self._shut and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def look(self) -> None:
         """There may be room for those who wait."""
         if self._shut:

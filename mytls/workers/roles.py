@@ -235,7 +235,7 @@ class _Parental(Service):
     def stopService(self) -> Deferred[int]:
         """Fires when all have finished."""
         super().stopService()
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, lambda number, frame: None)
         return self._service.stopService()
 
     def _asked_to_roll(self, number: int, frame: FrameType | None) -> None:

@@ -267,8 +267,6 @@ class DoorTests(SynchronousTestCase):
         door.room.wait(port)
         self.clock.advance(1)
         self.assertEqual((port.looked, door.shut()), (1, None))
-        door.room.wait(port)
-        door.room.forget(port)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_own_at_limit(self) -> None:

@@ -70,7 +70,10 @@ class KeyLogTests(SynchronousTestCase):
         another = "not a file of our own; the secrets in it would be another's"
         self.assertRegex(self.refused(self.path), rf"^{said}DIR/keys\.log: cannot be written: Too many levels")
         self.assertRegex(self.refused(self.folder / "pipe"), rf"^{said}DIR/pipe: cannot be written: ")
-        self.assertEqual(self.refused("/dev/null"), f"{said}/dev/null: {another}")
+        heard = self.folder / "heard"
+        os.mkfifo(heard)
+        self.addCleanup(os.close, os.open(heard, os.O_RDONLY | os.O_NONBLOCK))
+        self.assertEqual(self.refused(heard), f"{said}DIR/heard: {another}")
         self.assertEqual(self.refused(self.folder), f"{said}DIR: cannot be written: Is a directory")
         self.assertEqual(self.refused(self.folder / "a" / "b"), f"{said}DIR/a/b: cannot be written: no such folder")
         self.assertRegex(self.refused("a\0b"), rf"^{said}a\\x00b: cannot be written: ")
