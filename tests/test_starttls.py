@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectionAborted
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -372,7 +372,7 @@ class GreetingTests(ProxyTests):
             self.assertEqual(self.pending(), [])
 
     def test_too_late(self) -> None:
-        """A greeting that comes when the client has gone: what that had said is sent, then its reset."""
+        """A greeting that comes when the client has gone: what that had said is sent, and then the end."""
         client, socket = self.client(self.smtp())
         client.dataReceived(b"EHLO me\r\n")
         protocol: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
@@ -382,7 +382,7 @@ class GreetingTests(ProxyTests):
         protocol.dataReceived(b"220 backend\r\n")
         self.reactor.advance(0)
         self.assertEqual((bytes(backend.wire), bytes(socket.wire)), (b"EHLO me\r\n", b""))
-        self.assertIsInstance(backend.lost, ConnectionAborted)
+        self.assertIsInstance(backend.lost, ConnectionDone)
 
     def test_others_do_not_wait(self) -> None:
         """Where nothing was said in the clear the backend's greeting is the client's."""
