@@ -1,8 +1,10 @@
 """
 So many connections at the same time, and room for one more whoever else is there.
 
-Who comes is let in, and of too many the one has to go that is of least use: one that has never said anything, or else
-the one that has been silent for longest. What they need of the process's descriptors is kept for them, so that the
+Who comes is let in, and of too many the one has to go that is of least use: one that has never asked anything, or else
+one that is answered, or else one that is being answered. Of several it is one from where most of them are, and there
+the one that was heard of longest ago. What has come is no measure: below TLS a stranger's bytes look like a request,
+so the site says who has asked. What they need of the process's descriptors is kept for them, so that the
 service answers also where others have used up all the rest.
 """
 
@@ -10,6 +12,9 @@ from __future__ import annotations
 
 import os
 import resource
+from collections import Counter
+from collections.abc import Callable
+from enum import IntEnum
 from functools import partial
 from typing import Any
 
@@ -18,6 +23,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory, IReactorTime, IStreamServerEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import implementer
+
+from mytls.guards.visitors import key_of
 
 #: How many connections there may be, and of how many descriptors one is kept for them.
 MOST, LEAST, PART = 64, 4, 16
@@ -29,6 +36,14 @@ def most_of_process() -> int:
     """How many connections there may be with this process's limit of descriptors (RLIMIT_NOFILE)."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if limit == resource.RLIM_INFINITY else max(min(limit // PART, MOST), LEAST)
+
+
+class Use(IntEnum):
+    """Of how much use a connection is; the least goes first."""
+
+    SILENT = 0  # nothing whole was asked: no handshake yet, or no request
+    ANSWERED = 1
+    ASKS = 2  # and is not answered yet
 
 
 @implementer(IStreamServerEndpoint)
@@ -58,6 +73,10 @@ class CrowdedEndpoint:
             self._crowd.keep()
         return port
 
+    def asks(self, transport: Any) -> Callable[[], object]:
+        """See L{Crowd.asks}."""
+        return _nothing if self._crowd is None else self._crowd.asks(transport)
+
     def end(self) -> Deferred[None]:
         """Have everybody end. Fires when all are gone."""
         return succeed(None) if self._crowd is None else self._crowd.end()
@@ -74,22 +93,21 @@ class Crowd(WrappingFactory[ProtocolWrapper]):
         self.protocol = _One
         self._most = most
         self._reserve = _Reserve()
-        self._silent: dict[_One, None] = {}
-        self._heard: dict[_One, None] = {}
+        self._there: dict[_One, None] = {}
         self._gone: list[Deferred[None]] = []
 
     def registerProtocol(self, p: Any) -> None:
         """One more is there."""
-        self._silent[p] = None
+        p.where = key_of(p.transport.getPeer())
+        self._there[p] = None
         if len(self) > self._most:
-            others = self._silent if len(self._silent) > 1 else self._heard or self._silent
-            first = next(iter(others))
-            self._forget(first)
+            first = self._least(p)
+            del self._there[first]
             first.transport.abortConnection()
 
     def unregisterProtocol(self, p: Any) -> None:
         """One is gone."""
-        self._forget(p)
+        self._there.pop(p, None)
         self.keep()
         if not len(self):
             waiting, self._gone = self._gone, []
@@ -97,10 +115,25 @@ class Crowd(WrappingFactory[ProtocolWrapper]):
                 each.callback(None)
 
     def heard(self, one: _One) -> None:
-        """It has said something, or was told something."""
-        if one in self._silent or one in self._heard:
-            self._forget(one)
-            self._heard[one] = None
+        """It has said something, or was told something: that is of use once it has asked."""
+        if one.use is not Use.SILENT and one in self._there:
+            del self._there[one]
+            self._there[one] = None
+
+    def asks(self, transport: Any) -> Callable[[], object]:
+        """
+        Somebody who may has sent a whole request.
+
+        @param transport: where it has come, here or in what stands above: they have one descriptor
+        @return: to be called when it is answered
+        """
+        number = transport.fileno()
+        for one in self._there:
+            if one.transport.fileno() == number:
+                one.use = Use.ASKS
+                self.heard(one)
+                return partial(self._answered, one)
+        return _nothing
 
     def end(self) -> Deferred[None]:
         """Send what was said, cut who does not read it, and keep nothing for anybody. Fires when all are gone."""
@@ -119,21 +152,35 @@ class Crowd(WrappingFactory[ProtocolWrapper]):
         self._reserve.hold(max(self._most + 1 - len(self) - but, 0))
 
     def __len__(self) -> int:
-        return len(self._silent) + len(self._heard)
+        return len(self._there)
 
     def _each(self, do: str) -> None:
-        for one in (*self._silent, *self._heard):
+        for one in tuple(self._there):
             getattr(one.transport, do)()
 
-    def _forget(self, one: _One) -> None:
-        self._silent.pop(one, None)
-        self._heard.pop(one, None)
+    def _answered(self, one: _One) -> None:
+        one.use = Use.ANSWERED
+        self.heard(one)
+
+    def _least(self, newest: _One) -> _One:
+        """Who goes; who has just come only where nobody else is there."""
+        others = [one for one in self._there if one is not newest] or [newest]
+        use = min(one.use for one in others)
+        least = [one for one in others if one.use is use]
+        at = Counter(one.where for one in (*least, newest))
+        return max(least, key=lambda one: at[one.where])  # the first of those that are equal
 
 
 class _One(ProtocolWrapper):
-    """One of them; the crowd hears when it is of use."""
+    """
+    One of them.
+
+    @ivar where: what its address counts as
+    """
 
     factory: Any
+    use = Use.SILENT
+    where: str | None = None
 
     def __init__(self, factory: Any, wrappedProtocol: IProtocol) -> None:
         super().__init__(factory, wrappedProtocol)
@@ -150,6 +197,10 @@ class _One(ProtocolWrapper):
     def writeSequence(self, data: Any) -> None:
         self.factory.heard(self)
         super().writeSequence(data)
+
+
+def _nothing() -> None:
+    """Nobody has to be told."""
 
 
 class _Accepting:

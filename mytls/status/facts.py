@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from cryptography import x509
@@ -62,23 +62,20 @@ def host(listener: str | None, each: Host) -> Values:
     }
 
 
-def certificate(listener: str | None, each: Host, pair: KeyPair, now: float) -> Values:
-    """One certificate of a host. @param now: the time"""
-    found = pair.certificate
-    end = found.not_valid_after_utc.timestamp()
-    return {
-        "listener": listener,
-        "host": each.known_as(),
-        "file": pair.source,
-        "subject": found.subject.rfc4514_string(),
-        "issuer": found.issuer.rfc4514_string(),
-        "serial": serial_text(found.serial_number),
-        "key": _key(found),
-        "not_before": found.not_valid_before_utc.timestamp(),
-        "not_after": end,
-        "days_left": math.floor((end - now) / _DAY),
-        "expired": now > end,
-    }
+class Certificates:
+    """What is served. To read thousands of certificates takes long, so of each is kept what it says."""
+
+    def __init__(self) -> None:
+        self._read: dict[int, tuple[KeyPair, Values]] = {}
+
+    def told(self, hosts: Iterable[tuple[str | None, Host]], now: float) -> list[Values]:
+        """Those of all hosts that there are, with the listeners' addresses. @param now: the time"""
+        served = [(listener, each, pair) for listener, each in hosts for pair in each.pairs]
+        before, self._read = self._read, {}  # what is served no more is not kept
+        for _, _, pair in served:
+            if id(pair) not in self._read:  # nobody else has it while the pair is kept
+                self._read[id(pair)] = before.get(id(pair)) or (pair, _said(pair))
+        return [_certificate(listener, each, self._read[id(pair)][1], now) for listener, each, pair in served]
 
 
 def backend(handler: str, standing: Any, failures: int, wall: Wall) -> Values:
@@ -108,6 +105,26 @@ def connection(each: ServerConnection, now: float, wall: Wall) -> Values:
         "identity": None if peer.identity is None else peer.identity.shown(),
         "bytes_in": come,
         "bytes_out": gone,
+    }
+
+
+def _certificate(listener: str | None, each: Host, said: Values, now: float) -> Values:
+    end = said["not_after"]
+    left = {"days_left": math.floor((end - now) / _DAY), "expired": now > end}
+    return {"listener": listener, "host": each.known_as(), **said, **left}
+
+
+def _said(pair: KeyPair) -> Values:
+    """What is the same whenever it is asked."""
+    found = pair.certificate
+    return {
+        "file": pair.source,
+        "subject": found.subject.rfc4514_string(),
+        "issuer": found.issuer.rfc4514_string(),
+        "serial": serial_text(found.serial_number),
+        "key": _key(found),
+        "not_before": found.not_valid_before_utc.timestamp(),
+        "not_after": found.not_valid_after_utc.timestamp(),
     }
 
 

@@ -53,12 +53,14 @@ class Overview(Protocol):
     def metrics(self) -> Deferred[bytes]:
         """Its metrics, in Prometheus's text format (version 0.0.4)."""
 
-    def connections(self) -> Deferred[Sequence[Values]]:
+    def connections(self, limit: int = 0) -> Deferred[tuple[int, Sequence[Values]]]:
         """
-        Those that are open, the oldest first: for each C{id} (text), C{listener}, C{host}, C{handler}, C{address},
-        C{via}, C{server_name}, C{state} (C{handshake}, C{policy}, C{open}, C{closing}), C{since} (a time), C{seconds},
-        C{version}, C{cipher}, C{group}, C{alpn}, C{resumed}, C{identity} (text, or None), C{bytes_in}, C{bytes_out}.
-        What is not known is None.
+        How many are open, and the oldest of them, the oldest first: for each C{id} (text), C{listener}, C{host},
+        C{handler}, C{address}, C{via}, C{server_name}, C{state} (C{handshake}, C{policy}, C{open}, C{closing}),
+        C{since} (a time), C{seconds}, C{version}, C{cipher}, C{group}, C{alpn}, C{resumed}, C{identity} (text, or
+        None), C{bytes_in}, C{bytes_out}. What is not known is None.
+
+        @param limit: tell of at most so many; 0: of all
         """
 
     def close(self, connection: str) -> Deferred[bool]:

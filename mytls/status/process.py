@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
+from operator import attrgetter
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -49,6 +51,7 @@ class ProcessOverview:
         self._now = now
         self._started = now()
         self._lag = Lag(reactor)
+        self._certificates = facts.Certificates()
 
     def start(self) -> None:
         """The service starts: look how late the reactor is, from now on."""
@@ -76,9 +79,7 @@ class ProcessOverview:
                 "workers": [],
                 "listeners": list(facts.listeners(service, counts)),
                 "hosts": [facts.host(listener, host) for listener, host in hosts],
-                "certificates": [
-                    facts.certificate(listener, host, pair, now) for listener, host in hosts for pair in host.pairs
-                ],
+                "certificates": self._certificates.told(hosts, now) if whole else [],
                 "reload": self._reloads(),
                 **self._numbers(),
                 "backends": self._backends(),
@@ -93,11 +94,11 @@ class ProcessOverview:
         """Its metrics, for whoever adds up those of several processes."""
         return snapshot(self._reactor, self._service, self._counts, self._lag, self._now())
 
-    def connections(self) -> Deferred[Sequence[Values]]:
+    def connections(self, limit: int = 0) -> Deferred[tuple[int, Sequence[Values]]]:
         """See L{mytls.status.overview.Overview.connections}."""
-        now = self._reactor.seconds()
-        found = sorted(self._service.connections, key=lambda each: each.number)
-        return succeed([facts.connection(each, now, self._wall) for each in found])
+        now, there = self._reactor.seconds(), self._service.connections
+        oldest = nsmallest(limit or len(there), there, key=attrgetter("number"))
+        return succeed((len(there), [facts.connection(each, now, self._wall) for each in oldest]))
 
     def close(self, connection: str) -> Deferred[bool]:
         """See L{mytls.status.overview.Overview.close}."""

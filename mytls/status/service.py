@@ -32,7 +32,7 @@ class StatusService:
         self._place = place
         self._overview = overview
         self._samples = Samples(reactor, overview)
-        self._site = Site(reactor, overview, self._samples, socket.gethostname())
+        self._site = Site(reactor, overview, self._samples, socket.gethostname(), asks=place.below.asks)
         self._wanted = self._starting = False
         self._trouble: ConfigurationError | None = None
         self.port: IListeningPort | None = None

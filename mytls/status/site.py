@@ -83,15 +83,18 @@ class Site(http.HTTPFactory):
         samples: Samples,
         name: str,
         files: Mapping[str, File] | None = None,
+        asks: Callable[[Any], Callable[[], object]] = lambda transport: lambda: None,
     ) -> None:
         """
         @param samples: who runs takes them
         @param name: the name of this machine
         @param files: by their paths; those of the page, if left out
+        @param asks: told of each whole request with its transport; gives what is called when that is answered
         """
         super().__init__(timeout=REQUEST, reactor=reactor)
         self.streams = Streams(reactor, samples)
         self._overview = overview
+        self._asks = asks
         self._name = name.lower()
         self._files = page() if files is None else files
         self._answering = Deadline(reactor, ANSWER)
@@ -115,13 +118,15 @@ class Site(http.HTTPFactory):
 
     def serve(self, request: Request) -> None:
         """Answer a request, now or later."""
+        answered = self._asks(request.channel.transport)
+        request.notifyFinish().addBoth(lambda _: answered())
         for name, value in _FOR_BROWSERS.items():
             request.setHeader(name, value)
         request.setHeader("Cache-Control", "no-store")
         self._answering.start(request, request.abort)
         request.notifyFinish().addBoth(lambda _: self._answering.stop(request))
-        answered = maybeDeferred(self._answer, request).addErrback(_our_fault)
-        answered.addCallback(lambda answer: None if answer is None else request.answer(answer))
+        answering = maybeDeferred(self._answer, request).addErrback(_our_fault)
+        answering.addCallback(lambda answer: None if answer is None else request.answer(answer))
 
     # --- which request it is
 
@@ -185,11 +190,11 @@ class Site(http.HTTPFactory):
         limit = _limit(request)
         if limit is None:
             return Answer.error(400, "limit: expected a number, such as limit=1000; 0 is all")
-        found = yield self._overview.connections()
+        total, found = yield self._overview.connections(limit)
         if request.here:
             request.setHeader("Content-Type", JSON)
-            request.setHeader("X-Total-Count", str(len(found)))
-            send_list(request, found[:limit] if limit else found, self._turn)
+            request.setHeader("X-Total-Count", str(total))
+            send_list(request, found, self._turn)
         return None
 
     def _events(self, request: Request) -> Answer | None:

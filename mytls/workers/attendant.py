@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.application.service import IService, Service
@@ -66,8 +66,8 @@ class Tells(Protocol):
     def status(self, *, whole: bool = True) -> Deferred[Values]:
         """How it is."""
 
-    def connections(self) -> Deferred[Sequence[Values]]:
-        """Those that are open."""
+    def connections(self, limit: int = 0) -> Deferred[tuple[int, Sequence[Values]]]:
+        """How many are open, and the oldest."""
 
     def snapshot(self) -> Values:
         """See L{mytls.metrics.added}."""
@@ -89,9 +89,9 @@ class Untold:
         """Nothing."""
         return succeed({})
 
-    def connections(self) -> Deferred[Sequence[Values]]:
+    def connections(self, limit: int = 0) -> Deferred[tuple[int, Sequence[Values]]]:
         """None."""
-        return succeed([])
+        return succeed((0, []))
 
     def snapshot(self) -> Values:
         """Nothing."""
@@ -145,8 +145,8 @@ class Attendant(Service):
             {
                 "status": lambda said, _: tells.status(whole=False),  # the parent knows the rest
                 "metrics": lambda said, _: tells.snapshot(),
-                "connections": lambda said, _: tells.connections().addCallback(_as("connections")),
-                "close": lambda said, _: tells.close(said["connection"]).addCallback(_as("closed")),
+                "connections": lambda said, _: tells.connections(said.get("limit", 0)).addCallback(_as_connections),
+                "close": lambda said, _: tells.close(said["connection"]).addCallback(_as_closed),
                 "reload": self._reload,
                 "retire": lambda said, _: self._retire(),
                 "drain": lambda said, _: self._drain(),
@@ -220,6 +220,10 @@ class Attendant(Service):
             self._drain()
 
 
-def _as(word: str) -> Callable[[Any], Values]:
-    """An answer has words."""
-    return lambda value: {word: value}
+def _as_connections(told: tuple[int, Sequence[Values]]) -> Values:
+    total, found = told
+    return {"total": total, "connections": found}
+
+
+def _as_closed(closed: bool) -> Values:
+    return {"closed": closed}

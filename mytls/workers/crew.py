@@ -165,13 +165,14 @@ class Crew:
             child.tell("cut")
         self._clock.callLater(LONGEST_END, self._kill)
 
-    def ask(self, word: str) -> Deferred[list[tuple[Child, Values | None]]]:
+    def ask(self, word: str, said: Values | None = None) -> Deferred[list[tuple[Child, Values | None]]]:
         """
         Ask all that serve, or have clients.
 
+        @param said: besides
         @return: fires with their answers, in time; None is that of one that is late
         """
-        return gatherResults([self.asked(child, word) for child in self.children])
+        return gatherResults([self.asked(child, word, said) for child in self.children])
 
     def asked(self, child: Child, word: str, said: Values | None = None) -> Deferred[tuple[Child, Values | None]]:
         """The same of one of them. @param said: besides"""

@@ -70,15 +70,17 @@ class CrewOverview:
         return rendered([self._own.snapshot(), *told, self._tally.metrics, of_crew])
 
     @inlineCallbacks
-    def connections(self) -> Any:
+    def connections(self, limit: int = 0) -> Any:
         """See L{mytls.status.overview.Overview.connections}. A number is that of a worker, and its own there."""
-        answers = yield self._crew.ask("connections")
+        answers = yield self._crew.ask("connections", {"limit": limit})
+        total = sum(_total(answer or {}) for _, answer in answers)
         found = [
             {**each, "id": f"{child.name}-{each['id']}"}
             for child, answer in answers
             for each in (answer or {}).get("connections", ())
         ]
-        return sorted(found, key=lambda each: each["since"])
+        oldest = sorted(found, key=lambda each: each["since"])
+        return total, oldest[:limit] if limit else oldest
 
     def close(self, connection: str) -> Deferred[bool]:
         """See L{mytls.status.overview.Overview.close}."""
@@ -104,3 +106,8 @@ class CrewOverview:
 
     def _is_up(self, child: Child | None, late: set[Child]) -> bool:
         return child is not None and child.serving and child not in late
+
+
+def _total(answer: Values) -> int:
+    """How many connections a worker has; one of an older version tells of all of them."""
+    return int(answer.get("total", len(answer.get("connections", ()))))

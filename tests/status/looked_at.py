@@ -61,6 +61,7 @@ class Told:
     @ivar asked: what was asked of it
     @ivar reloading: what the next reload comes to
     @ivar broken: whether it cannot tell anything; C{broken_at_once}: and raises
+    @ivar limits: of how many connections it was asked to tell
     @ivar wholes: for each status that was asked for, whether it was to be the whole of it
     """
 
@@ -71,6 +72,7 @@ class Told:
         self.reloading: Deferred[bool] = succeed(True)
         self.broken = self.broken_at_once = False
         self.wholes: list[bool] = []
+        self.limits: list[int] = []
 
     def start(self) -> None:
         self.asked.append("start")
@@ -87,8 +89,9 @@ class Told:
     def metrics(self) -> Deferred[bytes]:
         return succeed(b"mytls_connections_open 5\n")
 
-    def connections(self) -> Deferred[Sequence[Values]]:
-        return succeed(self.open)
+    def connections(self, limit: int = 0) -> Deferred[tuple[int, Sequence[Values]]]:
+        self.limits.append(limit)
+        return succeed((len(self.open), self.open[:limit] if limit else self.open))
 
     def close(self, connection: str) -> Deferred[bool]:
         self.asked.append(f"close {connection}")
@@ -138,12 +141,14 @@ class Page:
     @ivar wire: what its transport has sent
     """
 
-    def __init__(self, overview: Told | None = None, *, secure: bool = False, unix: bool = False) -> None:
+    def __init__(
+        self, overview: Told | None = None, *, secure: bool = False, unix: bool = False, asks: Any = None
+    ) -> None:
         self.clock = Clock()
         self.overview = overview or Told()
         self.samples = Samples(self.clock, self.overview)
         files = {"/": File.of("index.html", b"<!DOCTYPE html>"), "/page.js": File.of("page.js", b"1;")}
-        self.site = Site(self.clock, self.overview, self.samples, "box", files)
+        self.site = Site(self.clock, self.overview, self.samples, "box", files, *([asks] if asks else []))
         self.site.doStart()
         self.secure = secure
         self.host: Any = UNIXAddress("/run/status") if unix else IPv4Address("TCP", "127.0.0.1", 9443)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.address import IPv4Address
@@ -22,6 +23,10 @@ class Wire(StringTransport):
     """A connection that says how it was ended."""
 
     end = ""
+    number = 0
+
+    def fileno(self) -> int:
+        return self.number
 
     def abortConnection(self) -> None:
         self.end = "aborted"
@@ -39,15 +44,17 @@ class CrowdTests(SynchronousTestCase):
     """Who is there, and who has to go."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock, self.come = Clock(), 0
         self.crowd = Crowd(self.clock, Factory.forProtocol(Protocol), 3)
         self.crowd.doStart()
         self.addCleanup(self.crowd.doStop)
         self.addCleanup(self.crowd.end)
 
-    def comes(self) -> Wire:
+    def comes(self, host: str = "127.0.0.1") -> Wire:
         """Somebody connects."""
-        wire = Wire()
+        wire = Wire(peerAddress=IPv4Address("TCP", host, 50000))
+        self.come += 1
+        wire.number = self.come
         wire.protocol = self.crowd.buildProtocol(ADDRESS)  # type: ignore[attr-defined]  # to find it again
         wire.protocol.makeConnection(wire)  # type: ignore[attr-defined]
         return wire
@@ -55,31 +62,68 @@ class CrowdTests(SynchronousTestCase):
     def says(self, wire: Wire) -> None:
         wire.protocol.dataReceived(b"x")  # type: ignore[attr-defined]
 
+    def asks(self, wire: Wire) -> Callable[[], object]:
+        """It has sent a whole request."""
+        self.says(wire)
+        return self.crowd.asks(wire)
+
     def goes(self, wire: Wire) -> None:
         wire.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[attr-defined]
 
     def test_silent_ones_go_first(self) -> None:
-        """Who has never said anything makes room, the oldest first, and not who has just come."""
+        """Who has never asked anything makes room, the oldest first, and not who has just come."""
         speaks, first, second = self.comes(), self.comes(), self.comes()
-        self.says(speaks)
+        self.asks(speaks)()
         self.comes()
         self.assertEqual([each.end for each in (speaks, first, second)], ["", "aborted", ""])
         self.comes()
         self.assertEqual([each.end for each in (speaks, second)], ["", "aborted"])
 
     def test_then_who_was_heard_of_longest_ago(self) -> None:
-        """Where all have spoken, it is who has said nothing since, and was told nothing."""
+        """Where all have asked, it is who has said nothing since, and was told nothing."""
         wires = [self.comes() for _ in range(3)]
-        for each in (*wires, wires[0]):
-            self.says(each)
+        for each in wires:
+            self.asks(each)()
+        self.says(wires[0])
         wires[1].protocol.write(b"told")  # type: ignore[attr-defined]
         last = self.comes()
         self.assertEqual([each.end for each in (*wires, last)], ["", "", "aborted", ""])
 
+    def test_bytes_are_no_request(self) -> None:
+        """Below TLS anybody can send some: they count for nothing, and buy no time, nor does what TLS answers."""
+        asks, stranger, second = self.comes(), self.comes(), self.comes()
+        self.asks(asks)()
+        for each in (second, stranger):
+            self.says(each)
+            each.protocol.write(b"hello")  # type: ignore[attr-defined]
+        self.says(self.comes())
+        self.assertEqual([each.end for each in (asks, stranger, second)], ["", "aborted", ""])
+
+    def test_who_has_most_goes_first(self) -> None:
+        """Who comes fast puts out his own, and not one of another address that is just at its handshake."""
+        shakes = self.comes("192.0.2.1")
+        fast = [self.comes("192.0.2.66") for _ in range(100)]
+        self.assertEqual((shakes.end, sum(not each.end for each in fast), fast[-1].end), ("", 2, ""))
+        self.asks(shakes)()
+        for each in fast[-2:]:
+            self.asks(each)()
+        self.comes("192.0.2.66")
+        self.assertEqual((shakes.end, [each.end for each in fast[-2:]]), ("", ["aborted", ""]))
+
+    def test_who_is_being_answered_goes_last(self) -> None:
+        """Whoever has more connections than others, and whatever was heard of since."""
+        wires = [self.comes("192.0.2.66"), self.comes("192.0.2.66"), self.comes("192.0.2.1")]
+        answered = [self.asks(each) for each in wires]
+        answered[2]()
+        self.comes("192.0.2.66")
+        self.assertEqual([each.end for each in wires], ["", "", "aborted"])
+        for each in (*wires, Wire()):  # and one that is not of them is nobody's
+            self.crowd.asks(each)()
+
     def test_thousands_who_say_nothing(self) -> None:
         """They are never more than may be there, and who asks is not among those who go."""
         asks = self.comes()
-        self.says(asks)
+        self.asks(asks)()
         idle = [self.comes() for _ in range(1000)]
         self.assertEqual((asks.end, len(self.crowd), sum(not each.end for each in idle)), ("", 3, 2))
 

@@ -14,6 +14,7 @@ from mytls.errors import Cause
 from mytls.events import Closed, HandshakeFailed, Observer
 from mytls.metrics import FAMILIES
 from mytls.running import TLSService
+from mytls.status import facts
 from mytls.status.counts import Counts
 from mytls.status.overview import Overview
 from mytls.status.process import ProcessOverview
@@ -28,6 +29,18 @@ def promised(method: Any) -> set[str]:
     """The keys that the docstring of an overview's method has at its top."""
     items = re.findall(r"^ +- (.+)$", method.__doc__, re.MULTILINE)
     return {key for item in items for key in re.findall(r"C\{(\w+)\}", item.partition(":")[0])}
+
+
+class Recorded:
+    """A function that says how often it was called."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.calls = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls += 1
+        return self.function(*arguments)
 
 
 class OverviewTests(RunningTests):
@@ -50,7 +63,7 @@ class OverviewTests(RunningTests):
 
     def connections(self, overview: Overview) -> Any:
         """As JSON has it."""
-        return json.loads(json.dumps(self.successResultOf(overview.connections())))
+        return json.loads(json.dumps(self.successResultOf(overview.connections())[1]))
 
     def metrics(self, overview: Overview) -> dict[tuple[str, ...], float]:
         """As Prometheus reads it."""
@@ -122,6 +135,19 @@ class StatusTests(OverviewTests):
         overview._now = lambda: end + 1
         (late,) = self.status(overview)["certificates"]
         self.assertEqual((late["expired"], late["days_left"]), (True, -1))
+
+    def test_certificates_are_read_once(self) -> None:
+        """Each time it is only looked at the clock, until another is served: then that one is told of."""
+        made, overview = self.overview(A)
+        read = Recorded(facts._key)
+        self.patch(facts, "_key", read)
+        first = [self.status(overview)["certificates"] for _ in range(3)]
+        self.assertEqual((read.calls, first[0]), (1, first[2]))
+        self.issue("a")
+        self.successResultOf(made.reload())
+        (new,) = self.status(overview)["certificates"]
+        self.assertNotEqual(new["serial"], first[0][0]["serial"])
+        self.assertEqual(read.calls, 2)
 
     def test_reloads(self) -> None:
         """Each attempt counts: one that changes something, one that changes nothing, one that fails."""
@@ -247,6 +273,20 @@ class ConnectionTests(OverviewTests):
         self.ends(link)
         self.assertEqual([each["id"] for each in self.connections(overview)], [newer["id"]])
         second.reset()
+
+    def test_the_oldest(self) -> None:
+        """However many there are, no more rows are made than are asked for."""
+        _, overview = self.overview(A)
+        links = [self.link(1) for _ in range(5)]
+        made = Recorded(facts.connection)
+        self.patch(facts, "connection", made)
+        total, found = self.successResultOf(overview.connections(2))
+        self.assertEqual((total, len(found), made.calls), (5, 2, 2))
+        everything = self.connections(overview)
+        self.assertEqual([each["id"] for each in found], [each["id"] for each in everything[:2]])
+        self.assertEqual(len(everything), 5)
+        for link in links:
+            link.reset()
 
     def test_closing(self) -> None:
         """One that has begun to end says so, until it is gone."""

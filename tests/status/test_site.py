@@ -76,6 +76,7 @@ class LookTests(SynchronousTestCase):
         self.assertEqual(answer.headers["x-total-count"], str(FEW + 1))
         self.assertEqual(self.page.ask("/connections?limit=0").json, self.page.overview.open)
         self.assertEqual(self.page.ask("/connections?limit=2").json, self.page.overview.open[:2])
+        self.assertEqual(self.page.overview.limits, [FEW, 0, 2])  # no more rows are made than are shown
 
     def test_wrong_limit(self) -> None:
         answer = self.page.ask("/connections?limit=many")
@@ -379,6 +380,23 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual(wire.producerState, "paused")
         wire.producer.resumeProducing()
         self.assertEqual(wire.producerState, "producing")
+
+    def test_who_asks(self) -> None:
+        """It is told of each whole request, and not before it is one; and of the end of its answer."""
+        told: list[str] = []
+
+        def asks(transport: Any) -> Any:
+            told.append("asks" if transport is page.wire else "another")
+            return lambda: told.append("answered")
+
+        page = Page(asks=asks)
+        page.overview.reloading = Deferred()
+        page.say("POST /reload HTTP/1.1\nhost: localhost\n")
+        self.assertEqual(told, [])
+        page.say("\n")
+        self.assertEqual(told, ["asks"])
+        page.overview.reloading.callback(True)
+        self.assertEqual(told, ["asks", "answered"])
 
     def test_a_last_answer_that_is_not_read(self) -> None:
         """Nor does it keep a connection that was to end behind it."""

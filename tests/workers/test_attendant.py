@@ -178,5 +178,5 @@ class AttendantTests(SynchronousTestCase):
         answers = [self.parent.ask(word) for word in ("status", "metrics", "connections")]
         closed = self.parent.ask("close", {"connection": "1"})
         self.pump()
-        self.assertEqual([self.successResultOf(each) for each in answers], [{}, {}, {"connections": []}])
+        self.assertEqual([self.successResultOf(each) for each in answers], [{}, {}, {"total": 0, "connections": []}])
         self.assertEqual(self.successResultOf(closed), {"closed": False})

@@ -34,6 +34,7 @@ class Child:
         self.told: dict[str, Any] = {}
         self.heard = clock.seconds()
         self.words: list[str] = []
+        self.said: dict[str, Any] = {}
         self.answers: dict[str, Any] = {"reload": {"served": True, "lines": []}}
 
     def serves(self) -> None:
@@ -48,6 +49,7 @@ class Child:
 
     def ask(self, word: str, said: Any = None, descriptors: Any = ()) -> Deferred[Any]:
         self.words.append(word)
+        self.said[word] = said
         answer = self.answers.get(word)
         return Deferred() if answer is None else succeed(answer)
 

@@ -131,10 +131,15 @@ class OverviewTests(SynchronousTestCase):
         """Those of all, the oldest first; an id says whose it is, and closes it there."""
         for child, since in zip(self.all, ([5, 1], [3]), strict=True):
             found = [{"id": str(at), "since": each} for at, each in enumerate(since)]
-            child.answers["connections"] = {"connections": found}
+            child.answers["connections"] = {"total": 10 * len(found), "connections": found}
             child.answers["close"] = {"closed": child.number == 2}
-        ids = [each["id"] for each in self.successResultOf(self.overview.connections())]
-        self.assertEqual(ids, ["1.1-1", "2.1-0", "1.1-0"])
+        total, told = self.successResultOf(self.overview.connections())
+        self.assertEqual((total, [each["id"] for each in told]), (30, ["1.1-1", "2.1-0", "1.1-0"]))
+        total, told = self.successResultOf(self.overview.connections(2))
+        self.assertEqual((total, [each["id"] for each in told]), (30, ["1.1-1", "2.1-0"]))
+        self.assertEqual([child.said["connections"] for child in self.all], [{"limit": 2}] * 2)
+        del self.all[0].answers["connections"]["total"]  # as of one that is older
+        self.assertEqual(self.successResultOf(self.overview.connections(1))[0], 12)
         closed = [self.successResultOf(self.overview.close(each)) for each in ("2.1-0", "1.1-7", "9-1", "x")]
         self.assertEqual(closed, [True, False, False, False])
 
