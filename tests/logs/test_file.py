@@ -247,4 +247,4 @@ class FileTests(SynchronousTestCase):
         found = [text for name in names for text in self.texts(name)]
         expected = {f"{process}-{number}-" + "x" * 50 for process in range(3) for number in range(500)}
         self.assertEqual((len(found), set(found)), (1500, expected))
-        self.assertGreater(len(names), 5)
+        self.assertGreater(len(names), 1)
