@@ -191,6 +191,11 @@ def visible(text: str | bytes, limit: int = 100) -> str:
     return "".join(c if c.isascii() and c.isprintable() and c not in ' "\\' else _escaped(c) for c in cut)
 
 
+def sentence(text: str | bytes, limit: int = 100) -> str:
+    """The same of a few words, which may have spaces between them."""
+    return visible(text, limit).replace("\\x20", " ")
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{{{code:x}}}"

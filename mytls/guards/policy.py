@@ -23,7 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, ma
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mytls.errors import ConfigurationError, one_line, visible
+from mytls.errors import ConfigurationError, one_line, sentence
 from mytls.handlers.awaitable import started
 from mytls.handlers.load import check_call, load
 from mytls.handlers.stream import is_coroutine_function
@@ -139,7 +139,7 @@ def _shown(answer: object) -> str:
 
 def _reason(text: str) -> str:
     """A few words that may quote a peer's: they add no field to the line of a log."""
-    return visible(text, _SHOWN).replace("\\x20", " ").replace("=", "\\x3d")
+    return sentence(text, _SHOWN).replace("=", "\\x3d")
 
 
 class Crowd:

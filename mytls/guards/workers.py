@@ -25,7 +25,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mytls.errors import ConfigurationError, visible
+from mytls.errors import ConfigurationError, sentence
 from mytls.guards.policy import Crowd, Unanswered
 
 _log = Logger()
@@ -225,7 +225,7 @@ class _Question:
     def answered(self, answer: object) -> None:
         """What the worker says."""
         if isinstance(answer, dict):
-            self.fail(visible(str(answer.get("error"))).replace("\\x20", " "))
+            self.fail(sentence(str(answer.get("error"))))
         elif self.awaited:
             self.answer.callback(answer is True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
 
-from mytls.errors import one_line, visible
+from mytls.errors import one_line, sentence, visible
 from mytls.events import (
     BackendFailed,
     Closed,
@@ -133,7 +133,7 @@ def _explained(event: Refused | HandshakeFailed) -> str:
 def _sentence(detail: str) -> str:
     """A few words, which may quote a stranger's. Those that are escaped already stay as they are."""
     parts = detail[:_SENTENCE].split("\\")
-    return "\\".join(visible(part, _SENTENCE).replace("\\x20", " ") for part in parts)
+    return "\\".join(sentence(part, _SENTENCE) for part in parts)
 
 
 def _name(name: str | None) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mytls.errors import ConfigurationError, visible
+from mytls.errors import ConfigurationError, sentence
 from mytls.tls.svids import Issued
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _unanswered(text: str) -> Unanswered:
     """@param text: what the library says, with what the agent says in it"""
     *_, code = _CODE.findall(text) or [""]
     if not code:
-        return _useless(visible(text, 200).replace("\\x20", " "))
+        return _useless(sentence(text, 200))
     system = _OF_THE_SYSTEM.search(text)
     detail = f"{code}: {system[1]}" if system else code
     return Unanswered(f"{_CODES.get(code, 'the agent fails')} ({detail})", code in _FINAL)

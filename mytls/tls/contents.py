@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from OpenSSL.crypto import X509, X509Store
 from OpenSSL.crypto import Error as OpenSSLError
 
-from mytls.errors import ConfigurationError, visible
+from mytls.errors import ConfigurationError, sentence
 from mytls.tls.passwords import Password
 
 _Value = TypeVar("_Value")
@@ -95,7 +95,7 @@ def kind_of(key: PrivateKey) -> str:
 
 def shown(name: x509.Name) -> str:
     """A name in a certificate of our own as a line may have it (RFC 4514)."""
-    return visible(name.rfc4514_string()).replace("\\x20", " ") or "(no name)"
+    return sentence(name.rfc4514_string()) or "(no name)"
 
 
 def in_short(error: Exception) -> str:
