@@ -20,6 +20,22 @@ TWISTD = os.fspath(Path(sys.executable).with_name("twistd"))
 
 _SERVING = r"serving \S+ at (\S+)"
 
+#: How the configuration of an nginx begins that serves HTTP in the foreground, with all its files in one folder.
+NGINX_HTTP = """
+daemon off;
+master_process off;
+pid {folder}/pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder};
+  proxy_temp_path {folder};
+  fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder};
+  scgi_temp_path {folder};
+"""
+
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without what would change how twistd runs, and with more of it."""

@@ -21,7 +21,7 @@ from mytls.proxytlvs import Client, ClientTLS, SSLType, Type, value_of
 from tests.live.authority import Certificates
 from tests.live.clients import connected, receive, trusting
 from tests.live.conftest import Serve
-from tests.live.processes import PATIENCE, run, until
+from tests.live.processes import NGINX_HTTP, PATIENCE, run, until
 from tests.live.test_proxy import backend, echo, rest
 from tests.live.test_via import free_port, listens
 
@@ -41,20 +41,9 @@ frontend tls
   http-request return status 200 content-type text/plain lf-string "%[src] %[src_port] %[fc_pp_authority]"
 """
 
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {folder};
-  proxy_temp_path {folder};
-  fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder};
-  scgi_temp_path {folder};
-  server {{
+NGINX = (
+    NGINX_HTTP
+    + """  server {{
     listen 127.0.0.1:{plain} proxy_protocol;
     listen 127.0.0.1:{tls} ssl proxy_protocol;
     ssl_certificate {certificate};
@@ -63,6 +52,7 @@ http {{
   }}
 }}
 """
+)
 
 
 def listener(certificates: Certificates, handler: str, *more: str) -> str:

@@ -17,7 +17,7 @@ from mytls.proxyheader import ProxyHeader
 from mytls.proxyout import Presented, header_of
 from mytls.proxyreader import ProxyHeaderReader
 from mytls.proxytlvs import TLV, Type
-from tests.live.processes import PATIENCE
+from tests.live.processes import NGINX_HTTP, PATIENCE
 
 FOUR = IPv4Address("TCP", "192.0.2.1", 50000), IPv4Address("TCP", "198.51.100.2", 443)
 SIX = IPv6Address("TCP", "2001:db8::1", 50000), IPv6Address("TCP", "2001:db8::2", 443)
@@ -49,25 +49,15 @@ backend told
   server backend unix@{folder}/backend send-proxy-v2 proxy-v2-options crc32c,authority,unique-id
 """
 
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {folder};
-  proxy_temp_path {folder};
-  fastcgi_temp_path {folder};
-  uwsgi_temp_path {folder};
-  scgi_temp_path {folder};
-  server {{
+NGINX = (
+    NGINX_HTTP
+    + """  server {{
     listen unix:{folder}/in proxy_protocol;
     return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $proxy_protocol_server_port";
   }}
 }}
 """
+)
 
 
 @contextmanager
