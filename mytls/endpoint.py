@@ -274,8 +274,14 @@ def place_endpoint(reactor: Any, settings: ListenerSettings) -> IStreamServerEnd
 def _place(reactor: Any, settings: ListenerSettings) -> dict[str, Any]:
     place = place_of(settings.endpoint)
     over = place.pop("over", None)
-    return {"port": 0, **place, "over": None if over is None else plain_endpoint(reactor, over)}
+    return {"port": 0, "backlog": BACKLOG, **place, "over": None if over is None else plain_endpoint(reactor, over)}
 
+
+#: How many connections the system keeps waiting to be accepted where a string does not say it. With Twisted's 50, who
+#: comes as one of many at once is dropped by the system, and tries again a second later; nginx has 511.
+BACKLOG = 512
+#: Behind how many words a string has that word, where it stands without its name.
+_BACKLOG_BEHIND = {"tcp": 3, "tcp6": 2, "unix": 3}
 
 #: The prefixes of Twisted's own server endpoints, and the words that they know.
 _STOCK_PREFIXES = ("ssl", "mytls", "tcp", "tcp6", "unix", "systemd", "stdio", "haproxy", "tls")
@@ -291,9 +297,11 @@ def plain_endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
 
     @raise ConfigurationError: Twisted cannot read it
     """
-    words, _ = split_endpoint(description)
+    words, named = split_endpoint(description)
     if not words:
         raise ConfigurationError("the endpoint type has to stand first, as in tcp:8080")
+    if "backlog" not in named and len(words) <= _BACKLOG_BEHIND.get(words[0].lower(), 0):
+        description = f"{description}:backlog={BACKLOG}"
     try:
         return shared(serverFromString(reactor, description))
     except ConfigurationError:

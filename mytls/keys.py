@@ -95,7 +95,7 @@ PLACE_KEYS = (
     ),
     Key("sslmethod", "sslmethod", TEXT, "TLS_METHOD", "TLS_METHOD: TLS 1.2 and 1.3; TLSv1_2_METHOD: TLS 1.2 alone."),
     Key("interface", "interface", TEXT, "all IPv4 addresses", "The address to listen on; `\\:\\:` is IPv6 and IPv4."),
-    Key("backlog", "backlog", COUNT, "50", "How many connections the system keeps waiting to be accepted."),
+    Key("backlog", "backlog", COUNT, "512", "How many connections the system keeps waiting to be accepted."),
     Key("extra-cert-chain", "extraCertChain", PATHS, "", "A PEM file with more certificates to send after certKey's."),
     Key("dh-parameters", "dhParameters", PATH, "", "A PEM file with Diffie-Hellman parameters, for DHE suites."),
     Key("over", "over", TEXT, "", "A server endpoint string to run TLS over, in place of a port; in `mytls:` alone."),

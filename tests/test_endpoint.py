@@ -22,7 +22,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 import mytls.endpoint
-from mytls.endpoint import TLSServerEndpoint, endpoint_from_words, plain_endpoint
+from mytls.endpoint import BACKLOG, TLSServerEndpoint, endpoint_from_words, plain_endpoint
 from mytls.errors import ConfigurationError
 from mytls.events import Event, Observers
 from mytls.handlers.builtin import EchoFactory
@@ -149,6 +149,15 @@ class StringTests(SynchronousTestCase):
         self.assertEqual((port, backlog, interface), (8443, 9, "127.0.0.1"))
         link = echoes(self, factory)
         self.assertEqual(link.client.get_protocol_version_name(), "TLSv1.2")
+
+    def test_backlog(self) -> None:
+        """Where nothing is said of it, the system keeps more waiting than Twisted's 50: a crowd comes at once."""
+        self.listening(endpoint_from_words(self.reactor, "ssl", ("8443",), self.files))
+        for string in ("tcp:8443", "tcp:8443:127.0.0.1", "tcp6:8443", "tcp:8443:backlog=7", "tcp:8443::9"):
+            self.successResultOf(plain_endpoint(self.reactor, string).listen(EchoFactory()))
+        self.assertEqual([server[2] for server in self.reactor.tcpServers], [BACKLOG, BACKLOG, BACKLOG, BACKLOG, 7, 9])
+        self.successResultOf(plain_endpoint(self.reactor, "unix:/nowhere").listen(EchoFactory()))
+        self.assertEqual(self.reactor.unixServers[0][2], BACKLOG)
 
     def test_words_without_names(self) -> None:
         """In Twisted's order: port, key, certificate."""

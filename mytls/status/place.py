@@ -17,10 +17,6 @@ from mytls.strings import is_tls, listener_values, prefix_of, split_endpoint
 
 #: Who may open a UNIX socket where nothing is said of it: the user of the service.
 _MODE = "600"
-#: How many the system keeps waiting, likewise: in a flood who asks must not be dropped before he is seen.
-_BACKLOG = "512"
-#: The prefixes that know that word; it may stand without its name behind three others.
-_WAITED_AT = ("tcp", "tcp6", "unix", "ssl", "mytls")
 
 
 @attrs.frozen
@@ -61,8 +57,6 @@ def prepared(description: str) -> str:
     prefix = arguments[0].lower() if arguments else ""
     if "over" in words:
         words["over"] = prepared(words["over"])
-    elif prefix in _WAITED_AT and len(arguments) < 4:
-        words.setdefault("backlog", _BACKLOG)
     if prefix == "unix" and len(arguments) < 3:
         words.setdefault("mode", _MODE)
     named = (f"{name}={quoteStringArgument(value)}" for name, value in words.items())

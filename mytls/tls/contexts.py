@@ -72,6 +72,10 @@ class HostOptions(CertificateOptions):
 
     clients: Verifier | None = None
 
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """See C{IOpenSSLServerConnectionCreator}. Twisted's also offers protocols, which is a client's part."""
+        return SSL.Connection(self.getContext())
+
 
 def host_options(
     settings: HostSettings,

@@ -81,18 +81,11 @@ class PlaceTests(SynchronousTestCase):
 
     def test_mode_of_a_socket(self) -> None:
         """It is its user's own, unless the string says otherwise."""
-        self.assertEqual(prepared(r"unix:/run/a\:b"), r"unix:/run/a\:b:backlog=512:mode=600")
-        self.assertEqual(prepared("unix:/run/x:mode=660"), "unix:/run/x:mode=660:backlog=512")
-        self.assertEqual(prepared("unix:/run/x:660"), "unix:/run/x:660:backlog=512")
-        within = r"mytls:over=unix\:/run/x\:backlog=512\:mode=600"
+        self.assertEqual(prepared(r"unix:/run/a\:b"), r"unix:/run/a\:b:mode=600")
+        self.assertEqual(prepared("unix:/run/x:mode=660"), "unix:/run/x:mode=660")
+        self.assertEqual(prepared("unix:/run/x:660"), "unix:/run/x:660")
+        within = r"mytls:over=unix\:/run/x\:mode=600"
         self.assertEqual(prepared(r"mytls:over=unix\:/run/x"), within)
-
-    def test_backlog(self) -> None:
-        """It is long, unless the string says otherwise."""
-        self.assertEqual(prepared("tcp:9443"), "tcp:9443:backlog=512")
-        self.assertEqual(prepared("tcp:9443:backlog=5"), "tcp:9443:backlog=5")
-        self.assertEqual(prepared("tcp:9443:127.0.0.1:5"), "tcp:9443:127.0.0.1:5")
-        self.assertEqual(prepared("systemd:domain=UNIX:index=0"), "systemd:domain=UNIX:index=0")
 
     def test_in_a_file(self) -> None:
         """The error has its line, the way out is the file's, and its paths count from the file."""
