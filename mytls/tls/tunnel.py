@@ -204,6 +204,17 @@ class DirectTunnel(Tunnel):
         self._waiting = False
         self._found: TLSFailure | None = None
 
+    def handshake(self) -> bool:
+        result = _lib.SSL_do_handshake(self._ssl)
+        if result != 1 and _lib.SSL_get_error(self._ssl, result) == _lib.SSL_ERROR_WANT_READ:
+            return False
+        try:  # also where it is done: a callback may have raised on the way
+            self.connection._raise_ssl_error(self._ssl, result)
+        except Exception as error:  # as above
+            raise self._failed(error) from None
+        self._change(_Event.ESTABLISHED)
+        return True
+
     @property
     def resumed(self) -> bool | None:
         return bool(_lib.SSL_session_reused(self._ssl))
@@ -289,6 +300,7 @@ def has_door(connection: object, module: object) -> bool:
     @param module: C{OpenSSL.SSL}
     """
     names = (
+        "SSL_do_handshake",
         "SSL_read",
         "SSL_write",
         "SSL_get_error",
