@@ -112,10 +112,10 @@ def line_of(event: Event | Recurred, now: float, json: bool = False) -> Line:
     priority = _priority(event)
 
     def fields() -> dict[str, Any]:
-        return {"level": priority.name.lower(), **fields_of(event)}
+        return {"time": stamp(when), "level": priority.name.lower(), **fields_of(event)}
 
     if json:
-        text = as_json(fields(), when)
+        text = as_json(fields())
         return Line(priority, text, text, fields)
     text = text_of(event)
     return Line(priority, text, f"{stamp(when)} {text}", fields)

@@ -221,7 +221,8 @@ class Attempt:
         self._fail(Failure(TLSConnectError(failure.cause, detail)))
 
     def handler_failed(self, failure: Failure) -> None:
-        """The user's protocol raised; it is in the log."""
+        """The user's protocol raised."""
+        _log.failure("the handler failed", failure)
         self._fail(failure)
 
     def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:

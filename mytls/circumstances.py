@@ -69,7 +69,8 @@ def chain_of(host: Host | None) -> str:
     for pair in host.pairs:
         lacking = _lacking(pair.open_end, pair.source) if pair.open_end is not None else ""
         if lacking:
-            return f"the chain we send has no intermediate: {lacking}"
+            what = "may lack another" if pair.chain else "has no"
+            return f"the chain we send {what} intermediate: {lacking}"
     top = (host.pairs[0].certificate, *host.pairs[0].chain)[-1]
     if top is host.pairs[0].certificate and top.issuer == top.subject:
         return "our certificate is signed by itself, so the client has to be given just that one"

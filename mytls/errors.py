@@ -196,6 +196,15 @@ def sentence(text: str | bytes, limit: int = 100) -> str:
     return visible(text, limit).replace("\\x20", " ")
 
 
+def unescaped(text: str) -> str:
+    """What L{visible}, L{sentence} or L{one_line} have escaped, as it was."""
+    return _ESCAPES.sub(lambda found: chr(int(found[1] or found[2], 16)), text) if "\\" in text else text
+
+
+#: No surrogate and no code is above these.
+_ESCAPES = re.compile(r"\\(?:x([0-9a-f]{2})|u\{(0{0,2}[0-9a-f]{1,5}|10[0-9a-f]{4})\})")
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{{{code:x}}}"

@@ -57,12 +57,14 @@ class Refused(ConnectionEvent):
 
     @ivar hint: what an operator may look at; empty where the rest says all
     @ivar full: whether anybody would have been: there is no room
+    @ivar seconds: from accept to now: that is the same moment
     """
 
     cause: Cause
     detail: str = ""
     hint: str = ""
     full: bool = False
+    seconds: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -102,10 +104,19 @@ class HandshakeFailed(ConnectionEvent):
 
 @attrs.frozen(kw_only=True)
 class HandlerFailed(ConnectionEvent):
-    """The handler raised; its traceback is in the log."""
+    """
+    The handler raised.
+
+    @ivar detail: the name of what it raised
+    @ivar where: that, and in which line: `ValueError at /srv/app/app.py:12`
+    @ivar seconds: from accept to now
+    """
 
     peer: Peer
     detail: str
+    cause: Cause = Cause.HANDLER
+    where: str = ""
+    seconds: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -114,11 +125,13 @@ class BackendFailed(ConnectionEvent):
     A backend that the handler wanted for a client could not be had; another one may have been.
 
     @ivar backend: its endpoint string
+    @ivar seconds: from accept to now
     """
 
     backend: str
     cause: Cause
     detail: str
+    seconds: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -182,9 +195,14 @@ Observer = Callable[[Event], object]
 
 @attrs.frozen
 class Observers:
-    """Everyone who is told."""
+    """
+    Everyone who is told.
+
+    @ivar repeats: how often a handler's traceback is worth its lines in a minute; 0 is always
+    """
 
     observers: Sequence[Observer] = ()
+    repeats: int = 10
 
     def tell(self, event: Event) -> None:
         """Give the event to each observer in turn."""

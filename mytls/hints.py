@@ -290,6 +290,12 @@ def _of_slowness(about: Circumstances) -> str:
     return "it has said nothing: a client that waits for a greeting (is it plain SMTP, IMAP, MySQL?), or a scanner"
 
 
+def _of_limits(about: Circumstances) -> str:
+    if "too many open files" in about.failure.detail:
+        return "raise the limit of open files (ulimit -n; LimitNOFILE= of systemd), or find out who connects so often"
+    return "raise it in limits, or find out who connects so often"
+
+
 _HINTS: dict[Cause, Callable[[Circumstances], str]] = {
     Cause.NOT_TLS: _of_other_protocols,
     Cause.PLAIN_HTTP: _of_http,
@@ -313,6 +319,6 @@ _HINTS: dict[Cause, Callable[[Circumstances], str]] = {
     Cause.RESET: _of_leaving,
     Cause.HANDSHAKE_TIMEOUT: _of_slowness,
     Cause.HANDLER: lambda about: "a fault on our side: the traceback above says where",
-    Cause.LIMIT: lambda about: "raise it in limits, or find out who connects so often",
-    Cause.RATE: lambda about: "raise it in limits, or find out who connects so often",
+    Cause.LIMIT: _of_limits,
+    Cause.RATE: _of_limits,
 }

@@ -8,13 +8,15 @@ not take is queued, and from then on everything is as Twisted does it.
 
 from __future__ import annotations
 
+import errno
 import socket
 from functools import partial
 from typing import Any
 
 from twisted.internet import abstract, interfaces, main, tcp, unix
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
@@ -26,9 +28,14 @@ from mytls.tls.contexts import connection_maker
 from mytls.tls.identity import peer_of
 from mytls.tls.transport import TLSTransport
 
+_log = Logger()
+
 #: How much one connection may write past the reactor before it waits its turn. A producer that writes until it is
 #: paused would write for ever to a peer that reads as fast, and nobody else would be served.
 AT_ONCE = 1024 * 1024
+
+#: Errors of a write after which a FIN is still one: the socket is full, the system is, or the FIN came before.
+_NO_RESET = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EPIPE)
 
 
 class _WritesAtOnce(tcp.Connection):
@@ -37,6 +44,7 @@ class _WritesAtOnce(tcp.Connection):
     _allowance = AT_ONCE
     _in_read = False
     _close_after_read = False
+    _broken = False
 
     def write(self, data: bytes) -> None:
         """Send what the socket takes, queue the rest."""
@@ -54,8 +62,10 @@ class _WritesAtOnce(tcp.Connection):
             return
         try:
             sent = self.socket.send(data)
-        except OSError:  # full, or lost: the reactor will find out which
+        except OSError as error:  # full, or lost: the reactor will find out which
             sent = 0
+            # The system tells a reset once. Who reads after that finds an end like any other.
+            self._broken = error.errno not in _NO_RESET
         self._allowance -= sent
         if sent < len(data):
             abstract.FileDescriptor.write(self, data[sent:])
@@ -70,9 +80,11 @@ class _WritesAtOnce(tcp.Connection):
             return main.CONNECTION_LOST
         return self._dataReceived(data)
 
-    def _dataReceived(self, data: bytes | None) -> ConnectionDone | None:
+    def _dataReceived(  # type: ignore[override]  # as above
+        self, data: bytes | None
+    ) -> ConnectionDone | ConnectionLost | None:
         if not data:
-            return main.CONNECTION_DONE
+            return main.CONNECTION_LOST if self._broken else main.CONNECTION_DONE
         self._allowance = AT_ONCE
         self._in_read = True
         self.protocol.dataReceived(data)
@@ -197,7 +209,8 @@ class _Upgrade:
         self._handshake.stop(self)
 
     def handler_failed(self, failure: Failure) -> None:
-        """It is in the log."""
+        """A protocol of the program's raised."""
+        _log.failure("the handler failed", failure)
 
     def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
         """Of a server's connections alone."""

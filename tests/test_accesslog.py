@@ -214,8 +214,8 @@ class AccessLogTests(SynchronousTestCase):
         """A handler that has raised has a line, beside its traceback."""
         self.assertEqual(
             self.line(attrs.evolve(raised(), host="a.example", handler="call:app:f")),
-            "handler-failed 192.0.2.1:50000 at 127.0.0.1:8443 name=www.example.com host=a.example handler=call:app:f: "
-            "ValueError",
+            "handler-failed 192.0.2.1:50000 at 127.0.0.1:8443 name=www.example.com cause=handler after 0.000s "
+            "host=a.example handler=call:app:f: ValueError",
         )
 
     def test_draining(self) -> None:

@@ -17,6 +17,8 @@ from mytls.errors import (
     alert_record,
     nearest,
     one_line,
+    sentence,
+    unescaped,
     visible,
 )
 from tests.memory import client_context
@@ -151,3 +153,19 @@ class TroublesTests(SynchronousTestCase):
         """What is no such error goes through."""
         with self.assertRaises(ZeroDivisionError), Troubles().gathered():
             raise ZeroDivisionError
+
+
+class UnescapedTests(SynchronousTestCase):
+    """What was escaped for a line, as it was."""
+
+    @hard
+    @given(st.text(max_size=60))
+    def test_round_trip(self, text: str) -> None:
+        """Whatever a stranger has sent comes out as it was, also text that looks like an escape."""
+        self.assertEqual(unescaped(visible(text)), text)
+        self.assertEqual(unescaped(sentence(text.replace("\\", ""))), text.replace("\\", ""))
+
+    def test_no_escapes(self) -> None:
+        """What only begins like one, or is no character, stays."""
+        for text in ("C:\\new", "\\x1", "\\x1G", "\\u{110000}", "\\u{}", "\\u{12", "a"):
+            self.assertEqual(unescaped(text), text)

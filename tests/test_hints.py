@@ -231,8 +231,18 @@ class CertificateTests(SynchronousTestCase):
         self.assertRegex(
             self.of_alert("unknown ca", host=host(pair)),
             "^the client does not trust our CA: the chain we send has no intermediate: /etc/a.pem: the issuer .* is "
-            "not sent: if it is an intermediate, append its certificate$",
+            "not sent: if it is an intermediate, append its certificate; if it is the root, clients need it$",
         )
+        longer = self.of_alert("unknown ca", host=host(attrs.evolve(pair, chain=(pair.certificate,))))
+        self.assertIn(": the chain we send may lack another intermediate: /etc/a.pem: ", longer)
+
+    def test_limits(self) -> None:
+        """Where files run out it is their limit that helps, and not one of the configuration."""
+        files = hint(Circumstances(TLSFailure(Cause.LIMIT, "too many open files: 99 connections, of 128 files")))
+        self.assertIn("(ulimit -n; LimitNOFILE= of systemd)", files)
+        self.assertNotIn("in limits", files)
+        ours = hint(Circumstances(TLSFailure(Cause.LIMIT, "9 connections are there, and limits.max-connections is 9")))
+        self.assertIn("raise it in limits", ours)
 
     def test_signed_by_itself(self) -> None:
         """A certificate without any CA is told so."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -161,6 +162,42 @@ class WriteAtOnceTests(Case):
         self.assertIsNone(protocol.lost)
         self.assertIn(transport, reactor.writers)
         self.assertIsInstance(transport.doWrite(), ConnectionLost)
+
+    def test_reset_is_heard_of_by_a_write(self) -> None:
+        """A reset that a write has met is one for whoever reads next, though the system tells it once."""
+        for read_first in (False, True):
+            transport, theirs, _ = self.accepted()
+            theirs.send(b"x")
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+            if read_first:
+                self.assertIsNone(transport.doRead())
+            transport.write(b"answer")
+            while (end := transport.doRead()) is None:
+                pass
+            self.assertIs(type(end), ConnectionLost)
+
+    def test_end_is_no_reset(self) -> None:
+        """A FIN stays one, also where a write has found the socket full before."""
+        transport, theirs, _ = self.accepted()
+        transport.write(b"x" * (16 << 20))
+        self.assertTrue(transport.queued())
+        theirs.shutdown(socket.SHUT_WR)
+        self.assertIs(type(transport.doRead()), ConnectionDone)
+
+    def accepted(self) -> tuple[Any, socket.socket, IdleReactor]:
+        """A server's end of a TCP connection, the other end, and the reactor."""
+        listens = socket.create_server(("127.0.0.1", 0))
+        theirs = socket.create_connection(listens.getsockname())
+        ours, _ = listens.accept()
+        for each in (listens, theirs, ours):
+            self.addCleanup(each.close)
+        ours.setblocking(False)
+        reactor, protocol = IdleReactor(), Recorder()
+        about: tuple[Any, ...] = (("192.0.2.1", 1), None, 0, reactor)
+        transport = TCPServer(ours, protocol, *about)
+        protocol.makeConnection(transport)
+        return transport, theirs, reactor
 
     def test_after_the_end(self) -> None:
         """Nothing is sent after an abort, or when the connection is gone."""

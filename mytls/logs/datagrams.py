@@ -9,6 +9,7 @@ Whoever listens there may be slow, gone or new each time: a datagram goes to the
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -107,10 +108,19 @@ def of_journal(line: Line) -> bytes:
     return "".join(f"{name}={value}\n" for name, value in fields.items()).encode("utf-8", "backslashreplace")
 
 
-def _own(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the line says, by names of our own; what is not known is left out."""
-    for name, value in fields.items():
-        if isinstance(value, list):
-            value = ", ".join(map(str, value))
-        if value not in (None, "") and not isinstance(value, Mapping):
-            yield f"MYTLS_{name.upper()}", one_line(str(value))
+def _own(fields: Mapping[str, Any], above: str = "MYTLS") -> Iterator[tuple[str, str]]:
+    """What the line says, by names of our own; what is not known is left out. What has parts has a field for each."""
+    for key, value in fields.items():
+        name = f"{above}_{key.upper()}"
+        if isinstance(value, Mapping):
+            yield name, json.dumps(value)
+            yield from _own(value, name)
+        elif value not in (None, "", []):
+            yield name, one_line(_word(value))
+
+
+def _word(value: Any) -> str:
+    """Text as it is, lists with commas, all else as JSON has it."""
+    if isinstance(value, list):
+        return ", ".join(map(_word, value))
+    return str(value) if isinstance(value, str) else json.dumps(value)

@@ -1,8 +1,8 @@
 """
 An event as an object for machines: names that stay, numbers as numbers, None for what is not known.
 
-Text of strangers is as it came, cut to a length: JSON escapes what it has to, and no value has an end in it. The words
-of C{detail} and C{hint} quote strangers in the escapes of the lines for people.
+Text of strangers is as it came, cut to a length, also where C{detail} and C{hint} quote it: JSON escapes what it has
+to, and no value has an end in it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
+from mytls.errors import unescaped
 from mytls.events import (
     BackendFailed,
     Closed,
@@ -56,9 +57,9 @@ def fields_of(event: object) -> dict[str, Any]:
     return {name: _bounded(value) for name, value in about.items()}
 
 
-def as_json(fields: Mapping[str, Any], when: datetime.datetime) -> str:
-    """One line of JSON (RFC 8259), all ASCII. @param when: in UTC"""
-    return json.dumps({"time": stamp(when), **fields}, separators=(",", ":"), allow_nan=False)
+def as_json(fields: Mapping[str, Any]) -> str:
+    """One line of JSON (RFC 8259), all ASCII."""
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
 def stamp(when: datetime.datetime) -> str:
@@ -73,7 +74,13 @@ def _told(event: object) -> dict[str, Any]:
 
 @_told.register
 def _(event: Refused) -> dict[str, Any]:
-    return {**_whence(event), "cause": event.cause, "detail": event.detail or None, "hint": event.hint or None}
+    return {
+        **_whence(event),
+        "cause": event.cause,
+        "detail": _quoting(event.detail),
+        "hint": _quoting(event.hint),
+        "seconds": _seconds(event.seconds),
+    }
 
 
 @_told.register
@@ -83,8 +90,8 @@ def _(event: HandshakeFailed) -> dict[str, Any]:
         **_whence(event),
         "server_name": event.server_name,
         "cause": event.cause,
-        "detail": event.detail,
-        "hint": event.hint or None,
+        "detail": _quoting(event.detail),
+        "hint": _quoting(event.hint),
         "ended_by": event.ended_by,
         "silent": event.silent,
         "offered_versions": list(offer.versions),
@@ -100,7 +107,7 @@ def _(event: Closed) -> dict[str, Any]:
         **_whence(event),
         **_of_peer(event.peer),
         "cause": event.cause,
-        "detail": event.detail or None,
+        "detail": _quoting(event.detail),
         "bytes_in": event.bytes_in,
         "bytes_out": event.bytes_out,
         "seconds": _seconds(event.seconds),
@@ -109,12 +116,24 @@ def _(event: Closed) -> dict[str, Any]:
 
 @_told.register
 def _(event: BackendFailed) -> dict[str, Any]:
-    return {**_whence(event), "backend": event.backend, "cause": event.cause, "detail": event.detail}
+    return {
+        **_whence(event),
+        "backend": event.backend,
+        "cause": event.cause,
+        "detail": _quoting(event.detail),
+        "seconds": _seconds(event.seconds),
+    }
 
 
 @_told.register
 def _(event: HandlerFailed) -> dict[str, Any]:
-    return {**_whence(event), "server_name": event.peer.server_name, "detail": event.detail}
+    return {
+        **_whence(event),
+        "server_name": event.peer.server_name,
+        "cause": event.cause,
+        "detail": _quoting(event.detail),
+        "seconds": _seconds(event.seconds),
+    }
 
 
 @_told.register
@@ -122,6 +141,7 @@ def _(event: Recurred) -> dict[str, Any]:
     return {
         "listener": event.listener,
         "cause": event.cause,
+        "detail": event.where,
         "backend": event.backend,
         "repeated": event.count,
         "addresses": event.addresses,
@@ -143,6 +163,11 @@ def _(event: Reloaded) -> dict[str, Any]:
 @_told.register
 def _(event: ReloadFailed) -> dict[str, Any]:
     return {"errors": list(event.lines)}
+
+
+def _quoting(words: str) -> str | None:
+    """A sentence that quotes strangers in the escapes of the lines for people: as they have said it."""
+    return unescaped(words) or None
 
 
 def _whence(event: ConnectionEvent) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 
 from twisted.logger import Logger, LogLevel
@@ -50,10 +51,18 @@ def place_of(log: Log, seconds: Callable[[], float], wrote: str = "log-to", jour
     """
     name = f"{wrote}={log.to}"
     if log.to == "syslog":
-        path = next((each for each in SYSLOG if os.path.exists(each)), SYSLOG[0])
+        path = next((each for each in SYSLOG if _is_socket(each)), SYSLOG[0])
         return Datagrams(path, of_syslog, name, seconds)
     if log.to == "journal":
         return Datagrams(journal, of_journal, name, seconds, needed=True)
     if log.to.startswith("file:"):
         return LogFile(log.to.removeprefix("file:"), log.rotate, log.keep, name, seconds)
     return TwistedLog()
+
+
+def _is_socket(path: str) -> bool:
+    """Where the journal keeps its files, C{/var/run/log} is a folder."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False

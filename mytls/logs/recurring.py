@@ -1,8 +1,9 @@
 """
 The same again and again: the first of a minute have a line each, the others are counted and summed up in one.
 
-What is the same: the kind of event, the listener, the cause and, where one was wanted, the backend. So how much is kept
-and how much is written does not depend on how many clients there are.
+What is the same: the kind of event, the listener, the cause and, where one was wanted, the backend; of a handler that
+raises, what it has raised, and in which line. So how much is kept and how much is written does not depend on how many
+clients there are.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mytls.errors import Cause
-from mytls.events import BackendFailed, Event, HandshakeFailed, Refused
+from mytls.events import BackendFailed, Event, HandlerFailed, HandshakeFailed, Refused
 
 #: Seconds of which the first so many have their lines.
 MINUTE = 60.0
 #: How many addresses are told apart, and how many are named.
 MOST_ADDRESSES, EXAMPLES = 1000, 3
 
-_Same = tuple[type[Event], str, Cause, bool, str]
+_Same = tuple[type[Event], str, Cause, bool, str, str]
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +32,7 @@ class Recurred:
     @ivar kind: of event
     @ivar silent: whether these clients have said nothing
     @ivar backend: whose failures they were; None where there was none
+    @ivar where: what the handler has raised, and in which line; None where it has not
     @ivar count: how many there were
     @ivar addresses: of how many addresses, ports left out; above L{MOST_ADDRESSES} there may be more
     @ivar examples: some of them
@@ -42,6 +44,7 @@ class Recurred:
     cause: Cause
     silent: bool
     backend: str | None
+    where: str | None = None
     count: int
     addresses: int
     examples: tuple[str, ...]
@@ -72,10 +75,11 @@ class Recurring:
 
     def admits(self, event: Event) -> bool:
         """Whether the event has a line of its own; otherwise it is counted. That there is no room is said once."""
-        if not self._most or not isinstance(event, HandshakeFailed | Refused | BackendFailed):
+        if not self._most or not isinstance(event, HandshakeFailed | Refused | BackendFailed | HandlerFailed):
             return True
         backend = event.backend if isinstance(event, BackendFailed) else ""
-        same = type(event), event.listener, event.cause, getattr(event, "silent", False), backend
+        where = event.where if isinstance(event, HandlerFailed) else ""
+        same = type(event), event.listener, event.cause, getattr(event, "silent", False), backend, where
         series = self._current(same)
         series.seen += 1
         if series.seen <= (1 if getattr(event, "full", False) else self._most):
@@ -104,7 +108,7 @@ class Recurring:
 
     def _over(self, same: _Same) -> None:
         series = self._series.pop(same)
-        kind, listener, cause, silent, backend = same
+        kind, listener, cause, silent, backend, where = same
         self._tell(
             Recurred(
                 kind=kind,
@@ -112,6 +116,7 @@ class Recurring:
                 cause=cause,
                 silent=silent,
                 backend=backend or None,
+                where=where or None,
                 count=series.more,
                 addresses=len(series.addresses),
                 examples=tuple(series.addresses)[:EXAMPLES],

@@ -61,7 +61,10 @@ def _(event: BackendFailed) -> str:
 @text_of.register
 def _(event: HandlerFailed) -> str:
     name = _name(event.peer.server_name)
-    return f"handler-failed {_ends(event)} name={name} {_met(event)}: {_sentence(event.detail)}"
+    return (
+        f"handler-failed {_ends(event)} name={name} cause={event.cause} after {event.seconds:.3f}s {_met(event)}: "
+        f"{_sentence(event.detail)}"
+    )
 
 
 @text_of.register
@@ -79,6 +82,7 @@ def _(event: Closed) -> str:
 @text_of.register
 def _(event: Recurred) -> str:
     what = f"{event.cause} by {one_line(event.backend)}" if event.backend else str(event.cause)
+    what += f" ({_sentence(event.where)})" if event.where else ""
     more = " or more" if event.addresses >= MOST_ADDRESSES else ""
     few = ", ".join(visible(each, 200) for each in event.examples)
     plural = "es" if event.addresses > 1 else ""

@@ -40,18 +40,21 @@ def of_dates(certificate: x509.Certificate, now: datetime.datetime) -> Iterator[
 
 def of_chains(ends: Iterable[tuple[x509.Certificate, str]]) -> Iterator[str]:
     """
-    Chains lack their intermediate: a sentence for each issuer. The issuer of a CA's certificate is taken for the root,
-    which need not be sent, unless it says where it is to be had, as those of public CAs do.
+    Chains may lack their intermediate: a sentence for each issuer. The issuer of a CA's certificate is taken for the
+    root, which need not be sent, unless it says where it is to be had, as those of public CAs do. So is an issuer that
+    has signed itself, where its certificate says so. Else nobody can tell.
 
     @param ends: the end of each chain, whose issuer is not at hand, and the file that the issuer belongs in
     """
     lacking: dict[tuple[str, str | None], dict[str, None]] = {}
     for top, source in ends:
         place = _issuer_is_at(top)
+        if _issued_by_a_root(top):
+            continue
         if (place or not is_authority(top)) and as_ssl_dict(top)["issuer"] not in system_roots():
             lacking.setdefault((shown(top.issuer), place), {})[source] = None
     for (issuer, place), sources in lacking.items():
-        where = f" ({visible(place)})" if place else ""
+        where = f" ({visible(place)})" if place else "; if it is the root, clients need it"
         yield one_line(
             f"{_listed([*sources])}: the issuer {issuer} is not sent: if it is an intermediate, append its "
             f"certificate{where}"
@@ -110,6 +113,16 @@ def _places(file: str | None, folder: str | None) -> list[Path]:
     if file is not None:
         return [Path(file)]
     return sorted(Path(folder).glob("*.[0-9]*")) if folder is not None else []
+
+
+def _issued_by_a_root(certificate: x509.Certificate) -> bool:
+    """Whether it says who has issued its issuer's certificate (RFC 5280 section 4.2.1.1), and that is the issuer."""
+    try:
+        key = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+    names = key.authority_cert_issuer or ()
+    return any(isinstance(each, x509.DirectoryName) and each.value == certificate.issuer for each in names)
 
 
 def _issuer_is_at(certificate: x509.Certificate) -> str | None:

@@ -42,7 +42,6 @@ from twisted.internet.interfaces import (
     ISystemHandle,
     ITCPTransport,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -53,8 +52,6 @@ from mytls.peer import Peer
 from mytls.proxyheader import ProxyHeader
 from mytls.tls.contexts import ConnectionMaker
 from mytls.tls.tunnel import WRITE_SIZE, State, tunnel
-
-_log = Logger()
 
 #: How many bytes OpenSSL may answer by itself while no data comes, or while the peer does not read. An answer to a
 #: KeyUpdate is 27 bytes, so this is some 1,200 of them; RFC 8446 section 5.5 needs one for each 2**24.5 records.
@@ -97,7 +94,7 @@ class Owner(Protocol):
         """There will be no handshake."""
 
     def handler_failed(self, failure: Failure) -> None:
-        """The handler raised; it is logged already."""
+        """The handler raised: it is this one's to write down."""
 
     def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
         """A backend that the handler wanted could not be had."""
@@ -735,10 +732,9 @@ class TLSTransport:
 
     def _handler_failed(self, failure: Failure) -> None:
         """
-        Ours to see: one traceback. The peer sees its connection cut, without close_notify, since what it got may be
-        half an answer.
+        Ours to see: its owner writes the traceback. The peer sees its connection cut, without close_notify, since what
+        it got may be half an answer.
         """
-        _log.failure("the handler failed", failure=failure)
         self._owner.handler_failed(failure)
         if self._phase in (_LOST, _GOODBYE):
             return
@@ -753,7 +749,7 @@ class TLSTransport:
             self._handler_failed(Failure())
 
     def _reason_of(self, reason: Failure) -> Failure:
-        if self._tunnel.state in (State.CLOSED, State.PEER_FINISHED) or not reason.check(ConnectionDone):
+        if self._tunnel.state in (State.CLOSED, State.PEER_FINISHED) or not isinstance(reason.value, ConnectionDone):
             return reason
         return Failure(ConnectionLost("the peer sent no close_notify"))
 

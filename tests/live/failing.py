@@ -237,7 +237,7 @@ ENDINGS = (
     Ending("python ssl, close_notify both ways", _clean, "closed", None),
     Ending("python ssl, FIN without close_notify", _cut, "closed", "eof"),
     Ending("python ssl, RST", _reset_later, "closed", "reset"),
-    Ending("handler raises", _asked("raises.test"), "handler-failed", None),
+    Ending("handler raises", _asked("raises.test"), "handler-failed", "handler"),
     Ending("its connection", _asked("raises.test"), "closed", "handler"),
     Ending("no backend", _asked("backend.test"), "backend-failed", "backend-refused"),
     Ending("its connection", _asked("backend.test"), "closed", "backend-refused"),

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import attrs
 import pytest
 from OpenSSL import SSL
 
+from mytls.logs.datagrams import SYSLOG
 from tests.live.clients import asks_and_hears, connected, trusting
 from tests.live.conftest import Serve
 from tests.live.failing import CONFIG, ENDINGS, NASTY, Ending, Site, write_site
@@ -197,6 +200,51 @@ def test_the_same_again(serve: Serve, tmp_path: Path) -> None:
     assert re.search(
         r" handshake-failed at 127.0.0.1:\d+ cause=eof: 190 more in \d+s from 1 address, such as 127", lines[-1]
     )
+
+
+@pytest.fixture
+def syslogd(needs: Callable[[str], str], tmp_path: Path) -> Iterator[Path]:
+    """A real syslogd at /dev/log, which writes this file; where another has that place, there is none for ours."""
+    words = [needs("busybox"), "syslogd", "-n", "-O", os.fspath(tmp_path / "messages")]
+    if os.geteuid() or _somebody_listens(SYSLOG[0]):
+        pytest.skip(f"{SYSLOG[0]} is not to be had")
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL) as process:
+        until(lambda: _somebody_listens(SYSLOG[0]), "syslogd")
+        yield tmp_path / "messages"
+        process.terminate()
+    Path(SYSLOG[0]).unlink(missing_ok=True)
+
+
+def _somebody_listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as tried:
+        return tried.connect_ex(path) == 0
+
+
+def test_syslog(syslogd: Path, serve: Serve, tmp_path: Path) -> None:
+    """A real syslogd has each line, with its priority: each end has one."""
+    write_site(tmp_path)
+    (tmp_path / "mytls.toml").write_text('[log]\nto = "syslog"\n' + CONFIG)
+    wanted = {
+        "daemon.info": ("closed", None),
+        "daemon.notice": ("handshake-failed", "not-tls"),
+        "daemon.warn": ("backend-failed", "backend-refused"),
+        "daemon.err": ("closed", "handler"),
+    }
+    with serve("--config", "mytls.toml", cwd=tmp_path) as running:
+        running.wait_for(r"serving \S+ at (\S+)", 3)
+        site = Site(tmp_path, tuple(int(each.rpartition(":")[2]) for each in running.addresses))
+        for event, cause in wanted.values():
+            next(each for each in ENDINGS if (each.event, each.cause) == (event, cause)).does(site)
+        pattern = rf" (daemon\.\w+) mytls\[{running.process.pid}\]: ([a-z]+(?:-failed)?) 127\.0\.0\.1:"
+
+        def lines() -> list[tuple[str, str]]:
+            return re.findall(pattern, syslogd.read_text())
+
+        expected = {(priority, event) for priority, (event, _) in wanted.items()} | {("daemon.err", "handler-failed")}
+        until(lambda: {*lines()} >= expected, "a line of each priority")
+    sys.stdout.write(f"\n{syslogd.read_text()}\n")
+    ends = [priority for priority, event in lines() if event == "closed"]
+    assert sorted(ends) == ["daemon.err", "daemon.info", "daemon.warn"]
 
 
 def test_not_writable(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from mytls.logs import places
 from mytls.logs.datagrams import Datagrams, of_journal, of_syslog
 from mytls.logs.lines import Line, Priority
 from mytls.logs.places import place_of
+from mytls.peer import Peer
 from mytls.settings import Log
 from tests.files import folder
 from tests.lines import log_lines
-from tests.logs.events import NASTY, closed, failed
+from tests.logs.events import NASTY, closed, failed, identity
 
 
 class DatagramTests(SynchronousTestCase):
@@ -133,6 +134,39 @@ class DatagramTests(SynchronousTestCase):
         }
         self.assertEqual({name: fields.get(name) for name in expected}, expected)
         self.assertNotIn("MYTLS_HOST", fields)
+
+    def test_journal_has_what_json_has(self) -> None:
+        """Each field of the JSON that is known has one here; truths are words of JSON, and who it was has its parts."""
+        event = closed(peer=Peer(None, server_name="a.example", resumed=False, identity=identity("build, too")))
+        entry = of_journal(line_of(event, 0.0)).decode().removesuffix("\n")
+        fields = dict(each.partition("=")[::2] for each in entry.split("\n"))
+        read = json.loads(line_of(event, 0.0, json=True).text)
+        known = {f"MYTLS_{name.upper()}" for name, value in read.items() if value not in (None, "", [])}
+        self.assertEqual(known - {*fields}, set())
+        expected = {
+            "MYTLS_TIME": "1970-01-01T00:00:00.000Z",
+            "MYTLS_LEVEL": "info",
+            "MYTLS_RESUMED": "false",
+            "MYTLS_BYTES_IN": "10",
+            "MYTLS_SECONDS": "1.235",
+            "MYTLS_IDENTITY_CN": "build, too",
+            "MYTLS_IDENTITY_DNS": "a.example",
+            "MYTLS_IDENTITY_SERIAL": "0A1B",
+        }
+        self.assertEqual({name: fields.get(name) for name in expected}, expected)
+        self.assertEqual(json.loads(fields["MYTLS_IDENTITY"]), read["identity"])
+        silent = of_journal(line_of(failed(silent=True), 0.0)).decode()
+        self.assertIn("\nMYTLS_SILENT=true\n", silent)
+
+    def test_folder_is_no_syslog(self) -> None:
+        """Where the journal keeps its files nobody is looked for; what is tried is what the trouble names."""
+        beside = folder(self) / "dev-log"
+        self.path.mkdir()
+        self.patch(places, "SYSLOG", (os.fspath(beside), os.fspath(self.path)))
+        place = place_of(Log(to="syslog"), self.clock.seconds)
+        place.open()
+        self.addCleanup(place.close)
+        self.assertEqual(self.told, [f"log-to=syslog: nobody listens at {beside}: lines are lost until somebody does"])
 
     def test_nasty(self) -> None:
         """No name adds a field to it, whatever stands in that."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls import events
 from mytls.accesslog import line_of
-from mytls.errors import Cause
+from mytls.errors import Cause, one_line, sentence, unescaped, visible
 from mytls.events import (
     Accepted,
     BackendFailed,
@@ -41,6 +43,42 @@ def told(event: Event | Recurred) -> dict[str, Any]:
     assert text.isprintable(), text
     read: dict[str, Any] = json.loads(text)
     return read
+
+
+ONE_OF_EACH: dict[str, Event | Recurred] = {
+    "refused": Refused(**WHERE, cause=Cause.RATE),
+    "handshake-failed": failed(),
+    "closed": closed(),
+    "backend-failed": BackendFailed(**WHERE, backend="tcp:a:1", cause=Cause.BACKEND_REFUSED, detail="refused"),
+    "handler-failed": HandlerFailed(**WHERE, peer=Peer(None), detail="KeyError", where="KeyError at a.py:1"),
+    "draining": Draining(connections=3, seconds=30.0),
+    "reloaded": Reloaded(changes=("a",)),
+    "reload-failed": ReloadFailed(lines=("a", "b")),
+    "what is summed up": Recurred(
+        kind=HandshakeFailed,
+        listener="l",
+        cause=Cause.EOF,
+        silent=True,
+        backend=None,
+        count=90,
+        addresses=2,
+        examples=("192.0.2.1",),
+        seconds=60.0,
+    ),
+}
+
+
+def documented() -> dict[str, set[str]]:
+    """The fields of each kind of object, as the table in docs/ has them."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    table = page.partition("### The log as JSON")[2].partition("### Causes")[0]
+    found: dict[str, set[str]] = {word: set() for word in ONE_OF_EACH}
+    for names, kinds in re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", table, re.M):
+        for word, event in ONE_OF_EACH.items():
+            of_connections = kinds == "connections" and isinstance(event, ConnectionEvent)
+            if kinds in ("all", word) or of_connections or word in kinds.strip("`").split():
+                found[word] |= {*re.findall(r"`(\w+)`", names)}
+    return found
 
 
 class FieldsTests(SynchronousTestCase):
@@ -148,6 +186,7 @@ class FieldsTests(SynchronousTestCase):
                 "event": "handshake-failed",
                 "listener": "l",
                 "cause": "eof",
+                "detail": None,
                 "backend": None,
                 "repeated": 90,
                 "addresses": 2,
@@ -155,6 +194,35 @@ class FieldsTests(SynchronousTestCase):
                 "seconds": 60.0,
             },
         )
+
+    def test_documented(self) -> None:
+        """Each event that has a line has those fields that the table in docs/ says, in text too, and no others."""
+        table = documented()
+        everyone = [*vars(events).values()]
+        kinds = {
+            word_of(object.__new__(each)) for each in everyone if isinstance(each, type) and issubclass(each, Event)
+        }
+        self.assertEqual({*ONE_OF_EACH}, kinds - {None} | {"what is summed up"})
+        for word, event in ONE_OF_EACH.items():
+            found = told(event)
+            self.assertEqual({*found}, table[word], word)
+            if isinstance(event, ConnectionEvent):
+                self.assertIsInstance(found["seconds"], float)
+        self.assertEqual(told(ONE_OF_EACH["handler-failed"])["cause"], "handler")
+
+    def test_quotes_as_they_came(self) -> None:
+        """What a sentence quotes of a stranger is escaped by JSON alone; the line of text has its own escapes."""
+        for text in (NASTY.replace("\ud800", ""), "\\x1b", "\u2028\U0010ffff", "\x7f\x9b31m"):
+            for quote in (visible(text, 400), sentence(text, 400), one_line(text)):
+                event = failed(detail=f'no host has the name "{quote}"', hint=f"look at {quote}")
+                line = line_of(event, NOON, json=True).text
+                expected = text if quote != one_line(text) else unescaped(quote)
+                self.assertEqual(json.loads(line)["detail"], f'no host has the name "{expected}"')
+                self.assertEqual(json.loads(line)["hint"], f"look at {expected}")
+                self.assertTrue(line.isascii() and line.isprintable(), line)
+                self.assertTrue(line_of(event, NOON).text.isprintable())
+        self.assertIn(r'"detail":"a\u001bb"', line_of(failed(detail=visible("a\x1bb")), NOON, json=True).text)
+        self.assertIn(r": a\x1bb", line_of(failed(detail=visible("a\x1bb")), NOON).text)
 
     def test_nasty(self) -> None:
         """Newlines, quotes, escapes, braces and half a surrogate pair are text in one line of JSON, and come out."""

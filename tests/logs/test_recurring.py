@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.accesslog import AccessLog
 from mytls.errors import Cause
-from mytls.events import BackendFailed
+from mytls.events import BackendFailed, HandlerFailed
 from mytls.logs.lines import Line
+from mytls.peer import Peer
 from mytls.settings import Log
 from tests.logs.events import WHERE, closed, failed
 
@@ -112,6 +113,21 @@ class RecurringTests(SynchronousTestCase):
         self.assertEqual(len(texts), len(events))
         self.assertTrue(texts[2].endswith(" (they have said nothing)"), texts[2])
         self.assertIn(" cause=backend-refused by tcp:a:1: 2 more ", texts[3])
+
+    def test_handlers_that_raise(self) -> None:
+        """What is raised again and again in the same line is summed up like any other; another line is by itself."""
+        log = self.log(repeats=2)
+        about = {**WHERE, "peer": Peer(None), "detail": "KeyError"}
+        for _ in range(5):
+            log(HandlerFailed(**about, where="KeyError at a.py:1"))
+            log(HandlerFailed(**about, where="KeyError at a.py:2"))
+        self.assertEqual(len(self.texts), 4)
+        self.clock.advance(60)
+        told = (
+            "handler-failed at 127.0.0.1:8443 cause=handler (KeyError at a.py:{}): 3 more in 60s from 1 address, "
+            "such as 192.0.2.1"
+        )
+        self.assertEqual(self.texts, [told.format(1), told.format(2)])
 
     def test_ends_are_never_summed_up(self) -> None:
         """Each connection that was one has its line."""

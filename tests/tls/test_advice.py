@@ -144,6 +144,7 @@ class ChainTests(SynchronousTestCase):
     def line(self, place: str = "") -> list[str]:
         """What is expected."""
         file = "ho\\x0ast.pem"
+        place = place or "; if it is the root, clients need it"
         return [f"{file}: the issuer CN=Root is not sent: if it is an intermediate, append its certificate{place}"]
 
     def test_certificate_alone(self) -> None:
@@ -163,6 +164,12 @@ class ChainTests(SynchronousTestCase):
     def test_private_root(self) -> None:
         """The issuer of an authority is taken for a private root, which nobody needs to send."""
         self.assertEqual(self.told(ca=True), [])
+
+    def test_issuer_signed_by_itself(self) -> None:
+        """Nothing is missing where the certificate says that its issuer has signed itself; else it may be."""
+        for signer, expected in ((self.root, []), (Party("Above"), self.line())):
+            above = x509.AuthorityKeyIdentifier(b"key", [x509.DirectoryName(signer.name)], 1)
+            self.assertEqual(self.told(above), expected)
 
     def test_root_of_the_system(self) -> None:
         """An issuer that this system trusts need not be sent."""

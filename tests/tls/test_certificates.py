@@ -542,7 +542,10 @@ class WarningTests(PairTests):
 
     def test_no_intermediate(self) -> None:
         """The chain ends too early: whose certificate is missing, and in which file."""
-        line = "DIR/all.pem: the issuer CN=Authority is not sent: if it is an intermediate, append its certificate"
+        line = (
+            "DIR/all.pem: the issuer CN=Authority is not sent: if it is an intermediate, append its certificate; "
+            "if it is the root, clients need it"
+        )
         self.assertEqual(self.warnings(self.whole(self.key, pem(self.leaf))), [line])
         self.assertEqual(self.warnings(self.whole(self.key, pem(self.leaf, self.middle))), [])
 
@@ -552,7 +555,10 @@ class WarningTests(PairTests):
         self.write("all.pem", self.key, pem(leaf))
         self.write("root.pem", pem(self.of_root))
         self.write("other.pem", pem(Party("Other").certified(ca=True)))
-        line = "DIR/all.pem: the issuer CN=Root is not sent: if it is an intermediate, append its certificate"
+        line = (
+            "DIR/all.pem: the issuer CN=Root is not sent: if it is an intermediate, append its certificate; "
+            "if it is the root, clients need it"
+        )
         self.assertEqual(self.warnings(self.pair(certificate=("all.pem",))), [line])
         for name, expected in (("root.pem", []), ("other.pem", [line])):
             pair = self.pair(certificate=("all.pem",), client_ca=(name,), client_auth="optional")
@@ -571,7 +577,10 @@ class WarningTests(PairTests):
         """What else is sent behind the path is not its end."""
         self.assertEqual(
             self.warnings(self.whole(self.key, pem(self.leaf, self.of_root))),
-            ["DIR/all.pem: the issuer CN=Authority is not sent: if it is an intermediate, append its certificate"],
+            [
+                "DIR/all.pem: the issuer CN=Authority is not sent: if it is an intermediate, append its certificate; "
+                "if it is the root, clients need it"
+            ],
         )
 
     def test_readable_key(self) -> None:
