@@ -9,6 +9,7 @@ The server endpoint `mytls:`, as a class and as a string.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -98,6 +99,12 @@ class TLSServerEndpoint:
         for factory in self.factories:
             factory.swap(hosts)
 
+    def become(self, deadlines: Deadlines) -> None:
+        """How long clients may take from now on."""
+        self._deadlines = deadlines
+        for factory in self.factories:
+            factory.become(deadlines)
+
     def review(self, close: bool) -> Deferred[Reviewed]:
         """
         After a swap: find the connections of clients who may not enter any more.
@@ -163,6 +170,11 @@ class ReloadingEndpoint(TLSServerEndpoint):
             observers,
         )
         self._following = Following(reactor, self._reloader.reload)
+
+    @property
+    def loaded(self) -> Hosts:
+        """Whom its clients meet, as its files say now."""
+        return self._loaded.hosts
 
     def _factory(self, handler: IProtocolFactory) -> TLSFactory:
         return _WatchedFactory(
@@ -333,9 +345,20 @@ _PLAINLY: tuple[tuple[str, Callable[[str, str], str]], ...] = (
 )
 
 
+def _no_such_socket(names: str) -> str:
+    """@param names: of the sockets that there are, as systemd says them (sd_listen_fds(3))"""
+    if not names:  # Twisted's C{ListenFDs} takes none then
+        return (
+            "we were passed no sockets; expected LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES with a name for each, as"
+            " systemd sets them (with systemd-socket-activate say --fdname)"
+        )
+    there = ", ".join(f"index={index} (name={name})" for index, name in enumerate(names.split(":")))
+    return f"there is no such socket; systemd has passed {there}"
+
+
 def _plainly(prefix: str, error: Exception) -> str:
     if prefix == "systemd" and isinstance(error, LookupError):
-        return "systemd has passed us no socket of that index or name"
+        return _no_such_socket(os.environ.get("LISTEN_FDNAMES", ""))
     text = " ".join(str(error).split()) or type(error).__name__
     for pattern, say in _PLAINLY:
         found = re.search(pattern, text)

@@ -80,7 +80,12 @@ FAMILIES: Mapping[str, Family] = {
         _counter(
             "mytls_handshake_failures_total",
             "listener cause",
-            "Accepted connections whose clients have not met the handler.",
+            "Accepted connections whose clients have not met the handler, but for the silent ones.",
+        ),
+        _counter(
+            "mytls_connections_silent_total",
+            "listener",
+            "Accepted connections whose clients have said nothing and gone: health checks, port scans.",
         ),
         _counter(
             "mytls_connections_closed_total", "listener cause", "Connections that have met the handler and have ended."
@@ -93,7 +98,7 @@ FAMILIES: Mapping[str, Family] = {
         _gauge(
             "mytls_certificate_expiry_seconds",
             "host",
-            "Seconds until the first certificate of the host expires; negative afterwards.",
+            "Seconds until a certificate of the host expires; negative afterwards.",
             "min",
         ),
         _counter("mytls_reloads_total", "result", "Reloads: changed, unchanged or failed."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,12 @@ class StringTests(SynchronousTestCase):
         self.assertEqual(lines, [])
 
 
+_NONE_PASSED = (
+    "we were passed no sockets; expected LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES with a name for each, as systemd"
+    " sets them (with systemd-socket-activate say --fdname)"
+)
+
+
 class PlainTests(SynchronousTestCase):
     """Endpoint strings of others, and what is wrong with them in plain words."""
 
@@ -328,13 +335,22 @@ class PlainTests(SynchronousTestCase):
             ("tcp:80\\", "the string ends in the middle of a backslash pair"),
             ("tcp:80:backlog=1:backlog=2", "backlog= stands twice"),
             ("systemd:domain=INET", "Specify exactly one of descriptor index or name"),
-            ("systemd:domain=INET:index=99", "systemd has passed us no socket of that index or name"),
-            ("systemd:domain=INET:name=web", "systemd has passed us no socket of that index or name"),
+            ("systemd:domain=INET:index=99", _NONE_PASSED),
+            ("systemd:domain=INET:name=web", _NONE_PASSED),
             ("mytls:http", "port: 'http' is not a port; expected a number from 0 to 65535"),
         ):
             with self.assertRaises(ConfigurationError, msg=written) as caught:
                 plain_endpoint(self.reactor, written)
             self.assertEqual(str(caught.exception), line, written)
+
+    def test_no_such_socket(self) -> None:
+        """The line says which there are."""
+        self.patch(os, "environ", {"LISTEN_FDNAMES": "web:admin"})
+        there = "there is no such socket; systemd has passed index=0 (name=web), index=1 (name=admin)"
+        for wanted in ("index=2", "name=wbe"):
+            with self.assertRaises(ConfigurationError) as caught:
+                plain_endpoint(self.reactor, f"systemd:domain=INET:{wanted}")
+            self.assertEqual(str(caught.exception), there)
 
     def test_unknown_domain(self) -> None:
         """A domain of sockets that there is none of."""

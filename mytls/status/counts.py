@@ -38,6 +38,7 @@ MOST = 200
 MOST_OF_OURS = 10_000
 
 _CAUSES = frozenset(Cause)
+_GONE = (Cause.EOF, Cause.RESET)
 _RESUMED = {None: "unknown", True: "yes", False: "no"}
 
 
@@ -74,11 +75,12 @@ class OfListener:
 
     @ivar handshakes: how many by version, group and whether they were resumed
     @ivar refused: how many by cause, as are C{failed}, C{closed} (without a cause: L{CLEAN}) and C{backend_failures}
+    @ivar silent: how many have connected, said nothing and gone: health checks and port scans, which are no failures
     @ivar bytes_in: of connections that have ended, as is C{bytes_out}
     """
 
     def __init__(self) -> None:
-        self.accepted = self.established = self.handler_errors = 0
+        self.accepted = self.established = self.silent = self.handler_errors = 0
         self.bytes_in = self.bytes_out = 0
         self.refused: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
@@ -150,7 +152,11 @@ class Counts:
         listener.handshake_seconds.observe(event.seconds)
 
     def _handshake_failed(self, event: HandshakeFailed) -> None:
-        self.at(event.listener).failed[_cause(event.cause)] += 1
+        listener = self.at(event.listener)
+        if event.silent and event.cause in _GONE:
+            listener.silent += 1
+        else:
+            listener.failed[_cause(event.cause)] += 1
 
     def _handler_failed(self, event: HandlerFailed) -> None:
         self.at(event.listener).handler_errors += 1

@@ -13,17 +13,27 @@ from mytls.handlers.program import ProgramFactory
 from mytls.handlers.proxy import ProxyFactory
 from mytls.handlers.stream import ThreadFactory
 from mytls.metrics import FAMILIES, Snapshot
+from mytls.peer import serial_text
 from mytls.running import TLSService
 from mytls.status.counts import Counts, OfListener
 from mytls.status.lag import Lag
+from mytls.tls.certificates import KeyPair
 from mytls.tls.contexts import openssl_version
 
 #: A value, and its labels in the order of its family.
 Sample = list[Any]
 
 
-def snapshot(reactor: Any, service: TLSService, counts: Counts, lag: Lag, now: float) -> Snapshot:
-    """All that there is to say of this process. @param reactor: whose threads are counted. @param now: the time"""
+def snapshot(
+    reactor: Any, service: TLSService, pairs: Iterable[tuple[str, KeyPair]], counts: Counts, lag: Lag, now: float
+) -> Snapshot:
+    """
+    All that there is to say of this process.
+
+    @param reactor: whose threads are counted
+    @param pairs: the certificates that it serves, with the name of the host of each
+    @param now: the time
+    """
     known = [each.address for each in service.listeners if each.address is not None]
     for address in known:
         counts.at(address)
@@ -32,7 +42,7 @@ def snapshot(reactor: Any, service: TLSService, counts: Counts, lag: Lag, now: f
     for address, listener in counts.listeners.items():
         for name, sample in _of_listener(address, listener, there.get(address, Present())):
             found.setdefault(name, []).append(sample)
-    found["mytls_certificate_expiry_seconds"] = _expiries(service, now)
+    found["mytls_certificate_expiry_seconds"] = list(_expiries(pairs, now))
     found["mytls_reloads_total"] = [
         [[each], service.reloads.get(each, 0)] for each in ("changed", "unchanged", "failed")
     ]
@@ -62,6 +72,7 @@ def _of_listener(address: str, counted: OfListener, there: Present) -> Iterator[
     yield "mytls_bytes_total", [[address, "in"], counted.bytes_in + there.bytes_in]
     yield "mytls_bytes_total", [[address, "out"], counted.bytes_out + there.bytes_out]
     yield "mytls_connections_accepted_total", [[address], counted.accepted]
+    yield "mytls_connections_silent_total", [[address], counted.silent]
     yield "mytls_handler_errors_total", [[address], counted.handler_errors]
     yield "mytls_handshake_duration_seconds", [[address], counted.handshake_seconds.value]
     yield "mytls_connection_duration_seconds", [[address], counted.connection_seconds.value]
@@ -109,16 +120,17 @@ def present(connections: Iterable[ServerConnection]) -> dict[str, Present]:
 _UNDECIDED = ("handshake", "policy")
 
 
-def _expiries(service: TLSService, now: float) -> list[Sample]:
-    """Of each host the first; a name that several listeners have is one host here."""
-    found: dict[str, float] = {}
-    for listener in service.listeners:
-        for host in () if listener.hosts is None else listener.hosts.all:
-            for pair in host.pairs:
-                left = pair.certificate.not_valid_after_utc.timestamp() - now
-                name = host.known_as()
-                found[name] = min(found.get(name, left), left)
-    return [[[host], left] for host, left in found.items()]
+def _expiries(pairs: Iterable[tuple[str, KeyPair]], now: float) -> Iterator[Sample]:
+    """Of each name the certificate that expires first; the others of that name have their serial numbers in theirs."""
+    found: dict[str, dict[str, float]] = {}
+    for name, pair in pairs:
+        serial = serial_text(pair.certificate.serial_number)
+        found.setdefault(name, {})[serial] = pair.certificate.not_valid_after_utc.timestamp() - now
+    for name, left in found.items():
+        first, *others = sorted(left, key=left.__getitem__)
+        yield [[name], left[first]]
+        for serial in others:
+            yield [[f"{name} serial={serial}"], left[serial]]
 
 
 def _of_handlers(in_use: Iterable[tuple[str, Any]], reactor: Any) -> Mapping[str, list[Sample]]:

@@ -31,9 +31,10 @@ def trouble(headers: Headers, *, secure: bool, known: Callable[[str], bool], cha
     name = None if host is None else _name(host)
     if host is not None and (name is None or not known(name)):
         return "the Host header names none of this service; ask by address, or as localhost"
-    if not _own(headers("origin"), host, secure):
+    site = headers("sec-fetch-site")
+    if not _own(headers("origin"), host, secure, site):
         return "another site's page may not ask"
-    site, navigates = headers("sec-fetch-site"), headers("sec-fetch-mode") == "navigate" and not changes
+    navigates = headers("sec-fetch-mode") == "navigate" and not changes
     if site not in (None, "same-origin", "none") and not navigates:
         return "another site's page may not ask"
     return None
@@ -55,12 +56,14 @@ def _name(host: str) -> str | None:
     return None if found is None else found[1].lower()
 
 
-def _own(origin: str | None, host: str | None, secure: bool) -> bool:
+def _own(origin: str | None, host: str | None, secure: bool, site: str | None) -> bool:
     """
-    Whether a page is ours, where a page asks. What stands in front of a UNIX socket, and speaks TLS, is not known to
-    us, so without TLS of ours either scheme is right.
+    Whether a page is ours, where a page asks. What stands in front of us, and speaks TLS, is not known to us: without
+    TLS of ours a page of https is, where the browser says that it has asked where it is from.
     """
     if origin is None:
         return True
     scheme, _, place = origin.lower().partition("://")
-    return scheme in (("https",) if secure else ("http", "https")) and host is not None and place == host.lower()
+    if host is None or place != host.lower():
+        return False
+    return scheme == ("https" if secure else "http") or (scheme == "https" and site == "same-origin")

@@ -43,7 +43,7 @@ class Overview(Protocol):
           - C{reload}: C{attempts} (also those that failed or changed nothing), C{failures}, and C{last}: None, or
             C{at}, C{served} (whether it is served) and C{lines} (what has changed, or what was wrong)
           - C{connections}: C{open}, C{handshaking} (those of them without a handler yet), C{accepted}, C{refused},
-            C{established}, C{failed}, C{closed}
+            C{established}, C{failed}, C{silent} (said nothing and went: no failure), C{closed}
           - C{refusals}, C{failures}, C{ends}: how many by cause; an end without a cause is C{clean}
           - C{bytes}: C{in}, C{out}
           - C{backends}: for each C{handler}, C{backend} (its endpoint string), C{state} (C{up}, C{down},

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
 
 from mytls.endpoint import ReloadingEndpoint, place_endpoint, plain_endpoint
-from mytls.errors import ConfigurationError
+from mytls.errors import ConfigurationError, one_line
 from mytls.handlers.places import stays_here
+from mytls.hosts import Host
 from mytls.settings import ListenerSettings, Settings
 from mytls.status.crowd import CrowdedEndpoint, most_of_process
 from mytls.strings import is_tls, listener_values, prefix_of, split_endpoint
 
 #: Who may open a UNIX socket where nothing is said of it: the user of the service.
 _MODE = "600"
+_SUCH_AS = "tcp:9411:interface=127.0.0.1"
+_log = Logger()
 
 
 @attrs.frozen
@@ -34,6 +40,11 @@ class StatusPlace:
     endpoint: IStreamServerEndpoint
     below: CrowdedEndpoint
     scheme: str
+
+    def hosts(self) -> Iterable[tuple[str, Host]]:
+        """Whom those meet who ask here, in TLS; each with what stands for the listener's address."""
+        secured = self.endpoint
+        return [("status", each) for each in secured.loaded.all] if isinstance(secured, ReloadingEndpoint) else []
 
 
 def status_place(reactor: Any, settings: Settings) -> StatusPlace:
@@ -65,14 +76,33 @@ def prepared(description: str) -> str:
 
 def _made(reactor: Any, settings: Settings, description: str, written: str) -> StatusPlace:
     if prefix_of(description) == "stdio":
-        raise ConfigurationError("expected a place to listen at, such as tcp:9443:interface=127.0.0.1")
+        raise ConfigurationError(f"expected a place to listen at, such as {_SUCH_AS}")
     secured = _listener(description, settings.folder) if is_tls(description) else None
+    listens = _plain(reactor, description) if secured is None else place_endpoint(reactor, secured)
     _keep_strangers_out(settings, description, secured)
-    listens = plain_endpoint(reactor, description) if secured is None else place_endpoint(reactor, secured)
     below = CrowdedEndpoint(reactor, listens, most_of_process())
     if secured is None:
         return StatusPlace(written, below, below, "http")
     return StatusPlace(written, ReloadingEndpoint(reactor, secured, over=below), below, "https")
+
+
+def _plain(reactor: Any, description: str) -> IStreamServerEndpoint:
+    """@raise ConfigurationError: it is no endpoint string"""
+    try:
+        _check_port(description)
+        return plain_endpoint(reactor, description)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; expected an endpoint string such as {_SUCH_AS}") from None
+
+
+def _check_port(description: str) -> None:
+    """@raise ConfigurationError: Twisted takes any number for a port, and the system does not"""
+    arguments, words = split_endpoint(description)
+    port = words.get("port", arguments[1] if len(arguments) > 1 else "")
+    if not arguments or arguments[0].lower() not in ("tcp", "tcp6") or not re.fullmatch(r"-?[0-9]{1,20}", port):
+        return
+    if not 0 <= int(port) <= 65535:
+        raise ConfigurationError(f"there is no port {port}; the last is 65535")
 
 
 def _listener(description: str, folder: str) -> ListenerSettings:
@@ -89,11 +119,14 @@ def _listener(description: str, folder: str) -> ListenerSettings:
 
 
 def _keep_strangers_out(settings: Settings, description: str, secured: ListenerSettings | None) -> None:
-    if settings.unsafe_status or stays_here(description):
+    if stays_here(description):
         return
     if secured is not None and all(host.client_auth == "required" for host in secured.served):
         return
     wrote = settings.wrote.get("status", "status")
+    if settings.unsafe_status:
+        _log.warn("{where}: strangers may reach the status service there, and stop the service", where=one_line(wrote))
+        return
     in_file = "unsafe-status = true" if ":" in wrote else "unsafe_status=True"
     option = "--unsafe-status" if wrote.startswith("--") else in_file
     raise ConfigurationError(

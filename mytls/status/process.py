@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import nsmallest
 from operator import attrgetter
 from typing import Any
@@ -22,6 +22,7 @@ from mytls import __version__
 from mytls.errors import Cause, TLSFailure
 from mytls.events import Reloaded
 from mytls.handlers.proxy import ProxyFactory
+from mytls.hosts import Host
 from mytls.metrics import Snapshot, rendered
 from mytls.running import TLSService
 from mytls.status import facts
@@ -29,10 +30,15 @@ from mytls.status.counts import Counts
 from mytls.status.lag import Lag
 from mytls.status.measured import handlers, present, snapshot
 from mytls.status.overview import Values
+from mytls.tls.certificates import KeyPair
 
 
 class ProcessOverview:
-    """Implements L{mytls.status.overview.Overview} for a service of this process."""
+    """
+    Implements L{mytls.status.overview.Overview} for a service of this process.
+
+    @ivar beside: says which hosts there are besides those of the service, each with what stands for its listener
+    """
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class ProcessOverview:
         self._started = now()
         self._lag = Lag(reactor)
         self._certificates = facts.Certificates()
+        self.beside: Callable[[], Iterable[tuple[str, Host]]] = tuple
 
     def start(self) -> None:
         """The service starts: look how late the reactor is, from now on."""
@@ -67,6 +74,7 @@ class ProcessOverview:
         """See L{mytls.status.overview.Overview.status}."""
         now, service, counts = self._now(), self._service, self._counts
         hosts = list(facts.hosts(service)) if whole else []
+        secured = [*hosts, *self.beside()]
         return succeed(
             {
                 "version": __version__,
@@ -79,7 +87,7 @@ class ProcessOverview:
                 "workers": [],
                 "listeners": list(facts.listeners(service, counts)),
                 "hosts": [facts.host(listener, host) for listener, host in hosts],
-                "certificates": self._certificates.told(hosts, now) if whole else [],
+                "certificates": self._certificates.told(secured, now) if whole else [],
                 "reload": self._reloads(),
                 **self._numbers(),
                 "backends": self._backends(),
@@ -92,7 +100,7 @@ class ProcessOverview:
 
     def snapshot(self) -> Snapshot:
         """Its metrics, for whoever adds up those of several processes."""
-        return snapshot(self._reactor, self._service, self._counts, self._lag, self._now())
+        return snapshot(self._reactor, self._service, self._pairs(), self._counts, self._lag, self._now())
 
     def connections(self, limit: int = 0) -> Deferred[tuple[int, Sequence[Values]]]:
         """See L{mytls.status.overview.Overview.connections}."""
@@ -115,6 +123,10 @@ class ProcessOverview:
     def drain(self) -> None:
         """See L{mytls.status.overview.Overview.drain}."""
         self._service.drain()
+
+    def _pairs(self) -> Iterable[tuple[str, KeyPair]]:
+        hosts = (*facts.hosts(self._service), *self.beside())
+        return ((host.known_as(), pair) for _, host in hosts for pair in host.pairs)
 
     def _drained(self) -> Values | None:
         service = self._service
@@ -144,6 +156,7 @@ class ProcessOverview:
                 "refused": refusals.total(),
                 "established": sum(each.established for each in counted),
                 "failed": failures.total(),
+                "silent": sum(each.silent for each in counted),
                 "closed": ends.total(),
             },
             "refusals": dict(refusals),

@@ -88,4 +88,4 @@ def sample(status: Values) -> dict[str, Any]:
     }
 
 
-_COUNTS = ("open", "handshaking", "accepted", "established", "failed", "refused", "closed")
+_COUNTS = ("open", "handshaking", "accepted", "established", "failed", "silent", "refused", "closed")

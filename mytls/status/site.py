@@ -16,8 +16,8 @@ What the status service answers, and to whom.
 
 Where there is an error, but for /readyz: JSON with one key, C{error}, a line. A C{sample} is
 
-    {"at": time, "open", "handshaking", "accepted", "established", "failed", "refused", "closed", "bytes_in",
-     "bytes_out", "failures": {cause: n}, "refusals": {cause: n}, "draining": bool, "left": n, "reloads": n}
+    {"at": time, "open", "handshaking", "accepted", "established", "failed", "silent", "refused", "closed",
+     "bytes_in", "bytes_out", "failures": {cause: n}, "refusals": {cause: n}, "draining": bool, "left": n, "reloads": n}
 
 where all but C{open}, C{handshaking} and C{left} (connections that a drain waits for) are counts since the start.
 """

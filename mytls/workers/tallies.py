@@ -11,7 +11,7 @@ from mytls.metrics import Snapshot, added, ended
 Values = Mapping[str, Any]
 
 #: What a status counts: whatever happens to a process, these only grow.
-_GROWING = ("accepted", "refused", "established", "failed", "closed")
+_GROWING = ("accepted", "refused", "established", "failed", "silent", "closed")
 _COUNTERS = ("refusals", "failures", "ends", "bytes")
 #: The keys of a status whose values are numbers by words.
 COUNTED = ("connections", *_COUNTERS)

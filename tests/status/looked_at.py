@@ -42,6 +42,7 @@ def well() -> dict[str, Any]:
             "refused": 4,
             "established": 20,
             "failed": 3,
+            "silent": 1,
             "closed": 17,
         },
         "refusals": {"limit": 4},

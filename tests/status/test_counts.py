@@ -62,6 +62,18 @@ class CountsTests(SynchronousTestCase):
         self.assertEqual(listener.handshake_seconds.counts[:3], [0, 0, 1])
         self.assertEqual(listener.connection_seconds.total, 1.4)
 
+    def test_silent(self) -> None:
+        """Who connects, says nothing and goes is a health check or a port scan: counted, and no failure."""
+        about: dict[str, Any] = {**WHOSE, "detail": "", "server_name": None, "seconds": 0.1}
+        listener = counted(
+            HandshakeFailed(**about, cause=Cause.EOF, silent=True),
+            HandshakeFailed(**about, cause=Cause.RESET, silent=True),
+            HandshakeFailed(**about, cause=Cause.EOF),
+            HandshakeFailed(**about, cause=Cause.HANDSHAKE_TIMEOUT, silent=True),
+        ).at(WHOSE["listener"])
+        self.assertEqual(listener.silent, 2)
+        self.assertEqual(dict(listener.failed), {"eof": 1, "handshake-timeout": 1})
+
     def test_without_tls(self) -> None:
         """A connection without TLS of ours is established, and there was no handshake."""
         listener = counted(Established(**WHOSE, peer=Peer(None), seconds=0.1)).at(WHOSE["listener"])

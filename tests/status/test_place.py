@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.configfile import settings_from_file
@@ -50,13 +51,22 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(place(f"mytls:9443:interface=127.0.0.1:{self.tls}").scheme, "https")
         self.assertEqual(place(rf"mytls:over=unix\:/run/x:{self.tls}").scheme, "https")
 
+    def test_certificate(self) -> None:
+        """Its own certificate is told of, as those of listeners are."""
+        self.assertEqual(list(place("tcp:9443:interface=127.0.0.1").hosts()), [])
+        ((listener, host),) = place(f"mytls:9443:interface=127.0.0.1:{self.tls}").hosts()
+        self.assertEqual((listener, len(host.pairs)), ("status", 1))
+
     def test_strangers(self) -> None:
         """Where others reach it, it does not start, and the line says what would be right."""
         for string in ("tcp:9443", "tcp:9443:interface=192.0.2.1", r"tcp:9443:interface=\:\:", "tcp:0:0.0.0.0"):
             line = self.refused(string)
             self.assertIn("expected interface=127.0.0.1, a UNIX socket, or mytls: with clientCA=", line)
             self.assertTrue(line.endswith("--unsafe-status lets it"), line)
-            self.assertEqual(place(string, **{"unsafe-status": True}).scheme, "http")
+            with capturedLogs() as said:
+                self.assertEqual(place(string, **{"unsafe-status": True}).scheme, "http")
+            (warning,) = (formatEvent(each) for each in said)
+            self.assertIn("strangers may reach the status service there", warning)
 
     def test_client_certificates(self) -> None:
         """Over TLS that requires them it may listen everywhere; TLS alone keeps nobody out."""
@@ -70,6 +80,23 @@ class PlaceTests(SynchronousTestCase):
         self.assertIn("there is no endpoint type 'tpc'", self.refused("tpc:9443", **{"unsafe-status": True}))
         self.assertIn("no such file", self.refused("mytls:9443:interface=127.0.0.1:certKey=missing.pem").lower())
         self.assertIn("is no word of mytls:", self.refused("mytls:9443:interface=127.0.0.1:statsu=x"))
+
+    def test_what_is_no_endpoint_string(self) -> None:
+        """What cannot be listened at: the error says what is wrong with it, and what a string looks like."""
+        for string, trouble in (
+            ("127.0.0.1:31648", "there is no endpoint type '127.0.0.1'"),
+            ("22562", "there is no endpoint type '22562'"),
+            ("", "there is no endpoint type ''"),
+            ("tcp:notaport", "'notaport' is not a number"),
+            ("tcp:99999", "there is no port 99999"),
+            ("tcp:-1:interface=127.0.0.1", "there is no port -1"),
+            ("tcp6:port=70000", "there is no port 70000"),
+            ("tcp:", "'' is not a number"),
+        ):
+            line = self.refused(string)
+            self.assertIn(trouble, line)
+            self.assertTrue(line.endswith("; expected an endpoint string such as tcp:9411:interface=127.0.0.1"), line)
+            self.assertNotIn("strangers", line)
 
     def test_what_has_no_meaning_here(self) -> None:
         """What answers is HTTP of our own."""

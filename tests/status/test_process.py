@@ -12,13 +12,14 @@ from twisted.internet.error import ConnectionDone
 from mytls.assemble import service_from_file
 from mytls.errors import Cause
 from mytls.events import Closed, HandshakeFailed, Observer
+from mytls.hosts import Host
 from mytls.metrics import FAMILIES
 from mytls.running import TLSService
 from mytls.status import facts
 from mytls.status.counts import Counts
 from mytls.status.overview import Overview
 from mytls.status.process import ProcessOverview
-from tests.memory import CLIENT_ADDRESS, Link, SocketInMemory
+from tests.memory import CLIENT_ADDRESS, Link, SocketInMemory, key_pair
 from tests.test_metrics import parsed
 from tests.test_running import A, B, RunningTests
 
@@ -188,11 +189,17 @@ class StatusTests(OverviewTests):
                 "refused": 0,
                 "established": 2,
                 "failed": 1,
+                "silent": 0,
                 "closed": 1,
             },
         )
         self.assertEqual((found["failures"], found["ends"], found["refusals"]), ({"plain-http": 1}, {"clean": 1}, {}))
         silent.reset()
+        found = self.status(overview)
+        numbers = found["connections"]
+        self.assertEqual((numbers["silent"], numbers["failed"], found["failures"]), (1, 1, {"plain-http": 1}))
+        ways = ("established", "failed", "silent", "handshaking")
+        self.assertEqual(numbers["accepted"], sum(numbers[way] for way in ways))
 
     def test_without_tls(self) -> None:
         """A place without TLS of ours has connections as any other, and no host with certificates and rules."""
@@ -422,6 +429,17 @@ class MetricsTests(OverviewTests):
         (pair,) = made.listeners[0].hosts.all[0].pairs  # type: ignore[union-attr]
         left = pair.certificate.not_valid_after_utc.timestamp() - NOW
         self.assertEqual(self.metrics(overview)["mytls_certificate_expiry_seconds", "a.example"], left)
+
+    def test_expiry_of_each(self) -> None:
+        """Of the certificates that a name has, all but the first to expire are told with their serial numbers."""
+        _, overview = self.overview(A)
+        pair = key_pair("a.example")
+        overview.beside = lambda: [("status", Host(None, names=("a.example",), pairs=(pair,)))]
+        told = [key[1] for key in self.metrics(overview) if key[0] == "mytls_certificate_expiry_seconds"]
+        (served, beside) = self.status(overview)["certificates"]
+        self.assertEqual((served["listener"], beside["listener"]), ("0.0.0.0:1", "status"))
+        _, later = sorted((served, beside), key=lambda each: float(each["not_after"]))
+        self.assertEqual(sorted(told), ["a.example", f"a.example serial={later['serial']}"])
 
     def test_lag(self) -> None:
         """How late the loop was."""

@@ -233,6 +233,12 @@ class OriginTests(SynchronousTestCase):
         for host in ("127.0.0.1", "[::1]:9443", "192.0.2.7:80", "localhost", "LOCALHOST.:9443", "a.localhost", "Box"):
             self.assertEqual(self.page.ask("/status", host=host).code, 200, host)
 
+    def test_another_scheme(self) -> None:
+        """What another service of this host says over TLS is not ours, unless the browser knows that it is."""
+        self.assertTrue(self.refused(origin="https://127.0.0.1:9443"))
+        self.assertTrue(self.refused(origin="https://127.0.0.1:9443", sec_fetch_site="cross-site"))
+        self.assertFalse(self.refused(origin="https://127.0.0.1:9443", sec_fetch_site="same-origin"))
+
     def test_two_headers(self) -> None:
         """Which of two is meant nobody knows."""
         self.page.say("GET /status HTTP/1.1\nhost: localhost\nhost: evil.example\n\n")
@@ -253,7 +259,9 @@ class OriginTests(SynchronousTestCase):
     def test_unix_socket(self) -> None:
         """No browser comes to one; a proxy in front of it may, with its name and with TLS."""
         page = Page(unix=True)
-        self.assertFalse(self.refused(page, host="status.example", origin="https://status.example"))
+        own = {"host": "status.example", "origin": "https://status.example"}
+        self.assertFalse(self.refused(page, **own, sec_fetch_site="same-origin"))
+        self.assertTrue(self.refused(page, **own))
         self.assertTrue(self.refused(page, host="status.example", origin="https://evil.example"))
 
     def test_without_host(self) -> None:
@@ -444,6 +452,7 @@ class EventTests(SynchronousTestCase):
                 "accepted": 30,
                 "established": 20,
                 "failed": 3,
+                "silent": 1,
                 "refused": 4,
                 "closed": 17,
                 "bytes_in": 100,

@@ -26,8 +26,9 @@ const charts = {
     ],
   }),
   handshakes: new Chart(found("chart-handshakes"), {
-    title: "Handshakes a second",
+    title: "Connections and handshakes a second",
     series: [
+      { label: "accepted", line: "line-5", dash: [1, 3], text: rate },
       { label: "done", line: "line-3", text: rate },
       { label: "failed", line: "line-4", dash: [5, 4], text: rate },
     ],
@@ -38,6 +39,7 @@ let status = null; // as last told
 let loading = null; // the timer of the next time
 let most = 0; // connections, when the drain began
 
+const accepted = (sample) => sample.accepted;
 const established = (sample) => sample.established;
 const failing = (sample) => sample.failed + sample.refused;
 
@@ -48,7 +50,7 @@ function showSamples() {
   }
   const times = samples.times();
   charts.open.show(times, samples.values("open"), samples.values("handshaking"));
-  charts.handshakes.show(times, samples.rates(established), samples.rates(failing));
+  charts.handshakes.show(times, samples.rates(accepted), samples.rates(established), samples.rates(failing));
   causes.show(samples);
   write(found("open"), count(last.open));
   write(found("handshaking"), last.handshaking ? `${count(last.handshaking)} in the handshake` : "");

@@ -100,7 +100,7 @@ export class Panels {
     this.hosts = new Table(found("hosts"), { caption: "Hosts", columns: HOSTS, key: whole });
     const backend = (row) => JSON.stringify([row.handler, row.backend]);
     this.backends = new Table(found("backends"), { caption: "Backends", columns: BACKENDS, key: backend });
-    this.workers = new Table(found("workers"), { caption: "Workers", columns: WORKERS, key: (row) => row.worker });
+    this.workers = new Table(found("workers"), { caption: "Workers", columns: WORKERS, key: (row) => row.pid });
   }
 
   show(status) {
