@@ -20,20 +20,29 @@ The map, from door to value. A module imports from those below it, never from ab
     status.files        the files of the page
     status.crowd        so many connections, and room for one more
     workers.roles       one process that serves alone, the parent of workers, or a worker
+    workers.estate      what a process listens with, from its predecessor and to its successor
+    workers.succession  how it hands over to a successor
+    workers.inheritance what a successor has from its predecessor, and how it takes over
+    workers.successor   how a successor begins
+    workers.relaunch    how a process is started anew, and whose the pid file is then
     workers.overview    the overview of a parent and its workers
     status.process      the overview of one process
     status.facts        what it serves and whom, as JSON can carry it
     status.measured     what it has counted and what is there now, as metrics
     workers.crew        the workers of a parent: kept running, told the same
+    workers.silence     workers that say nothing
     workers.child       a worker, as its parent sees it
+    workers.held        what a parent has read while it could, for workers that cannot
     workers.attendant   what a worker does for its parent
     workers.seat        what a worker has from its parent
     workers.sharing     reactors that share listening sockets
     workers.channel     what a parent and its worker say to each other
     workers.lines       a worker's log, through its parent's
     workers.tallies     what several workers have counted, as if they were one
+    workers.code        which code this is
     workers.backoff     how long to wait before a new start
     systemd.supervised  a service of systemd's, and what that is told of it
+    systemd.watched     a service whose event loop is watched
     systemd.watchdog    whether the event loop turns
     systemd.notify      how systemd is told
     running             listens, serves what the files say, stops
@@ -150,6 +159,7 @@ The map, from door to value. A module imports from those below it, never from ab
     accesslog           what happened, as lines of the log
     logs.text           an event as a line for people
     logs.fields         an event as an object for machines
+    logs.tracebacks     what handlers raise, each a few times
     logs.recurring      the same again and again, counted
     logs.places         where lines go
     logs.file           a file that is appended to, and begun anew

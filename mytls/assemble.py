@@ -34,8 +34,9 @@ from mytls.status.counts import Counts
 from mytls.steady import keep_steady
 from mytls.strings import is_tls, listener_from_string
 from mytls.systemd.supervised import Supervision
+from mytls.systemd.watched import Watched, watch
 from mytls.tls.development import development_certificate, state_folder
-from mytls.tls.files import Files
+from mytls.tls.files import Contents, Files
 from mytls.tls.keylog import KeyLog
 from mytls.workers.roles import Alone, Apply, Role, Worker
 
@@ -100,8 +101,14 @@ def service_of_strings(
     reactor: Any = None,
     observers: Iterable[Observer] = (),
     role_for: Callable[[Settings], Role] = Alone.of,
+    held: Contents | None = None,
 ) -> TLSService:
-    """The same. @param settings: all that is not said of one listener alone"""
+    """
+    The same.
+
+    @param settings: all that is not said of one listener alone
+    @param held: what this process may not read, and another has read for it
+    """
     if not isinstance(handler, str) and not hasattr(handler, "buildProtocol"):
         raise ConfigurationError(
             f"handler: expected a handler string such as serve:app:function, or a Twisted factory, not "
@@ -112,7 +119,7 @@ def service_of_strings(
     listeners = tuple(_listener(each, handler) for each in places if isinstance(each, str))
     settings = attrs.evolve(settings, listeners=listeners)
     own = {at: each for at, each in enumerate(places) if not isinstance(each, str)}
-    return _service(reactor, lambda files: settings, observers, own, handler, role_for)
+    return _service(reactor, lambda files: settings, observers, own, handler, role_for, held)
 
 
 def service_from_file(
@@ -122,6 +129,7 @@ def service_from_file(
     observers: Iterable[Observer] = (),
     options: Mapping[str, Any] | None = None,
     role_for: Callable[[Settings], Role] = Alone.of,
+    held: Contents | None = None,
 ) -> TLSService:
     """
     The service of a configuration file, which is loaded again when it changes.
@@ -129,21 +137,25 @@ def service_from_file(
     @param path: the TOML file
     @param options: values that win over the file's, by their words on the command line
     @param role_for: says what this process is, from what the file says
+    @param held: what this process may not read, and another has read for it
     @raise ConfigurationError: a line for each error
     """
     folder = os.path.dirname(os.path.abspath(path))  # where that is now: a daemon may leave its working directory
     read = partial(_read_settings, path, folder, options or {})
-    return _service(reactor, read, observers, {}, None, role_for)
+    return _service(reactor, read, observers, {}, None, role_for, held)
 
 
 def supervised(service: TLSService, role: Role, supervision: Supervision, *, reactor: Any = None) -> IService:
-    """The service as its role runs it, and around it what tells systemd how it is, where that is asked for."""
-    runs = role.runs(service)
+    """
+    The service as its role runs it in a process of its own: watched, and around it what tells systemd how it is, where
+    that is asked for.
+    """
+    running_on = reactor or _global_reactor()
+    runs = Watched(role.runs(service), watch(running_on, supervision.seconds))
     if not supervision.wanted:
         return runs
     from mytls.status.process import ProcessOverview
 
-    running_on = reactor or _global_reactor()
     service.on_reload = supervision.reloading
     overview = role.overview(ProcessOverview(running_on, service, supervision.counts))
     return supervision.of(running_on, runs, overview.status)
@@ -176,9 +188,10 @@ def _service(
     own: Mapping[int, IStreamServerEndpoint],
     handler: str | IProtocolFactory | None,
     role_for: Callable[[Settings], Role],
+    held: Contents | None,
 ) -> TLSService:
     running_on = reactor or _global_reactor()
-    files = Files()
+    files = Files(held=held)
     said = read(files)
     if said.core_dumps == "off":
         leave_no_core()
@@ -186,9 +199,12 @@ def _service(
     settings = role.settings(said)
     access = _access_log(running_on, settings)
     open_log = partial(_opened, access, running_on)
-    counts = Counts(time.time)
     looked_on = settings.status is not None or isinstance(role, Worker)  # whose parent systemd may look on
-    told = Observers((role.log(access), *role.observers(), *((counts,) if looked_on else ()), *observers))
+    others = tuple(observers)
+    counting = [each for each in others if isinstance(each, Counts)]  # for systemd
+    counts, *_ = (*counting, Counts(time.time))
+    listening = (role.log(access), *role.observers(), *((counts,) if looked_on and not counting else ()), *others)
+    told = Observers(listening, settings.log.repeats)
     keylog = None if settings.keylog is None else KeyLog(settings.keylog, settings.wrote.get("keylog", "keylog"))
     try:
         plan = _plan(settings, {}, keylog, files)
@@ -198,6 +214,7 @@ def _service(
         with troubles.gathered():
             handlers_of(running_on, settings)
         raise ConfigurationErrors(troubles.lines) from None
+    role.loaded(files.contents())
     files.forget()
     sandbox = _sandbox(said, files)
 
@@ -241,10 +258,13 @@ def _beside(reactor: Any, settings: Settings, role: Role, made: TLSService, coun
     from mytls.status.process import ProcessOverview
     from mytls.status.service import StatusService
 
-    overview = role.overview(ProcessOverview(reactor, made, counts))
+    own = ProcessOverview(reactor, made, counts)
+    overview = role.overview(own)
     if overview is None:
         return NothingBeside()
-    return StatusService(reactor, status_place(reactor, settings), overview)
+    place = status_place(role.status_reactor(reactor), settings)
+    own.beside = place.hosts
+    return StatusService(reactor, place, overview)
 
 
 def _access_log(reactor: Any, settings: Settings) -> AccessLog:

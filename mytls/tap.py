@@ -25,9 +25,13 @@ from mytls.settings import Settings
 from mytls.systemd.notify import Nobody
 from mytls.systemd.supervised import Supervision
 from mytls.table import table
-from mytls.workers.child import Launch
+from mytls.workers.child import LONGEST_SILENCE, Launch
+from mytls.workers.held import handed_over
+from mytls.workers.inheritance import Inheritance
+from mytls.workers.relaunch import PidFile, Relaunch
 from mytls.workers.roles import Alone, Role, role_of
 from mytls.workers.seat import Seat
+from mytls.workers.succession import Lineage
 
 
 class Options(usage.Options):
@@ -60,6 +64,8 @@ class Options(usage.Options):
         self._exit_status = ExitStatus()
         self._supervision = Supervision(Nobody())
         self._words: tuple[str, ...] = ()
+        self._environ: Mapping[str, str] = {}
+        self._inheritance: Inheritance | None = None
         self.role: Role = Alone()
         self.service: TLSService | None = None
 
@@ -123,9 +129,11 @@ class Options(usage.Options):
         _check_account(self.parent or {})
         # A reload that is asked for before all is loaded must not be the end.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        # Where there are no workers, there are none to roll; what is ignored, programs of `exec:` would ignore too.
+        # So must nothing that is to be handed over; what is ignored, programs of `exec:` would ignore too.
         signal.signal(signal.SIGUSR2, lambda number, frame: None)
-        self._supervision = Supervision.asked(os.environ)
+        self._environ = dict(os.environ)
+        self._inheritance = Inheritance.taken(os.environ)
+        self._supervision = Supervision.asked(os.environ, waits=self._inheritance is not None)
         steady_time()
         given = {key.word: _value(key, self[key.word]) for key in OPTION_KEYS if self[key.word] not in (None, 0)}
         made = self._of_file(self._config, given) if self._config is not None else self._of_strings(given)
@@ -143,7 +151,13 @@ class Options(usage.Options):
         for option, said in (("--endpoint", self._endpoints[:1]), ("--handler", self._handler)):
             if said:
                 raise usage.UsageError(f"{option} has no place beside --config, where {path} says it")
-        return service_from_file(path, options=given, observers=self._supervision.observers, role_for=self._role_for)
+        return service_from_file(
+            path,
+            options=given,
+            observers=self._supervision.observers,
+            role_for=self._role_for,
+            held=handed_over(os.environ),
+        )
 
     def _of_strings(self, given: dict[str, Any]) -> TLSService:
         development, command = ([], "") if self._endpoints else development_endpoint()
@@ -154,12 +168,13 @@ class Options(usage.Options):
             settings,
             observers=self._supervision.observers,
             role_for=self._role_for,
+            held=handed_over(os.environ),
         )
         made.greeting = f"connect with: {command}" if command else ""
         return made
 
     def _role_for(self, settings: Settings) -> Role:
-        self.role = role_of(settings, self._launch, Seat.taken(os.environ))
+        self.role = role_of(settings, self._launch, Seat.taken(os.environ), self._lineage())
         return self.role
 
     def _launch(self) -> Launch:
@@ -167,8 +182,28 @@ class Options(usage.Options):
         of_twistd: Mapping[str, Any] = self.parent or {}
         if of_twistd.get("chroot") is not None:
             raise ConfigurationError("--workers: of no use with --chroot, where there is no Python to start them with")
-        of_systemd = tuple(filter(None, os.environ.get("LISTEN_FDNAMES", "").split(":")))
-        return Launch(self._words, os.getcwd(), of_twistd.get("reactor"), dict(os.environ), of_systemd)
+        return Launch(
+            self._words,
+            os.getcwd(),
+            of_twistd.get("reactor"),
+            dict(os.environ),
+            self._of_systemd(),
+            longest_silence=self._supervision.seconds or LONGEST_SILENCE,
+        )
+
+    def _lineage(self) -> Lineage | None:
+        """What is handed over to a successor, besides the sockets; None where it is not twistd that runs this."""
+        if self.parent is None or "pidfile" not in self.parent:
+            return None
+        command = str(self.parent.subCommand)
+        about = sys.argv, command, self._words, self.parent, self._environ, self._of_systemd()
+        return Lineage(Relaunch.of(*about), PidFile(self.parent), self._supervision.turn, self._inheritance)
+
+    def _of_systemd(self) -> tuple[str, ...]:
+        """The names of the sockets that systemd has passed."""
+        if self._inheritance is not None:
+            return self._inheritance.of_systemd
+        return tuple(filter(None, os.environ.get("LISTEN_FDNAMES", "").split(":")))
 
     def _explained(self, text: str) -> str:
         unknown = re.fullmatch(r"option (--?)(\S+) not recognized", text)

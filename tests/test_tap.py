@@ -13,12 +13,14 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import IPlugin
+from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 import mytls
 from mytls import assemble
 from mytls.keys import OPTION_KEYS
 from mytls.tap import Options, makeService
+from mytls.workers.roles import Single
 from tests.files import folder, write_pair
 from tests.lines import log_lines
 from tests.memory import Link
@@ -52,6 +54,7 @@ class OptionsTests(SynchronousTestCase):
         service = makeService(self.typed(*words))
         service.privilegedStartService()
         service.startService()
+        self.addCleanup(service.stopService)  # else its loop would be watched still
         return service
 
     def error(self, *words: str) -> str:
@@ -163,6 +166,26 @@ class GoodTests(OptionsTests):
         self.typed("--endpoint", self.ssl())
         self.assertNotIn(signal.getsignal(signal.SIGUSR2), (signal.SIG_IGN, signal.SIG_DFL))
         os.kill(os.getpid(), signal.SIGUSR2)
+
+    def test_who_can_be_succeeded(self) -> None:
+        """Where twistd runs it: with the words before and behind the command, and the names of systemd's sockets."""
+        self.addCleanup(signal.signal, signal.SIGUSR2, signal.getsignal(signal.SIGUSR2))
+        words = ["--endpoint", self.ssl()]
+        options, parent = Options(), usage.Options()
+        parent.update(pidfile="/run/pid", nodaemon=1)
+        parent.subCommand = "mytls"
+        options.parent = parent
+        self.patch(sys, "argv", ["twistd", "-n", "mytls", *words])
+        os.environ["LISTEN_FDNAMES"] = "web"
+        os.environ["NOTIFY_SOCKET"] = "/run/notify"
+        options.parseOptions(words)
+        assert isinstance(options.role, Single)
+        lineage = options._lineage()
+        assert lineage is not None
+        self.assertEqual(lineage.relaunch.program()[4:], ["-n", "--nodaemon", "--pidfile=", "mytls", *words])
+        self.assertEqual((lineage.relaunch.of_systemd, lineage.relaunch.why_not), (("web",), ""))
+        self.assertEqual(lineage.relaunch.environ["NOTIFY_SOCKET"], "/run/notify")
+        self.assertEqual(lineage.pidfile.path, "/run/pid")
 
     def test_check_makes_nothing(self) -> None:
         """`--check` leaves no file behind, no key log either, and says where that would be refused."""

@@ -63,6 +63,38 @@ class NotifySocket:
         self._told_of_trouble = True
 
 
+class Turn:
+    """
+    Whose turn it is to speak: systemd listens to one process alone. A successor waits until it may, and says then what
+    it would have said; a predecessor is silent afterwards.
+    """
+
+    def __init__(self, told: Notified, *, waits: bool = False) -> None:
+        """@param waits: whether another speaks still"""
+        self._told = told
+        self._waits, self._ended = waits, False
+        self._waiting: dict[str, object] = {}
+
+    def tell(self, **said: object) -> None:
+        """See L{Notified.tell}."""
+        if self._waits:
+            self._waiting.update(said)
+        elif not self._ended:
+            self._told.tell(**said)
+
+    def begin(self) -> None:
+        """Speak from now on."""
+        self._waits = False
+        waiting, self._waiting = self._waiting, {}
+        if waiting:
+            self.tell(**waiting)
+
+    def end(self, **said: object) -> None:
+        """Say these, and nothing any more."""
+        self.tell(**said)
+        self._ended = True
+
+
 def notified(environ: MutableMapping[str, str]) -> Notified:
     """
     Whom the environment names. The name is taken out: programs that we start have nothing to say.

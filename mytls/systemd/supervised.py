@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from mytls.events import Draining, Event, Observer
 from mytls.status.counts import Counts
 from mytls.status.overview import Values
-from mytls.systemd.notify import Nobody, Notified, notified, watchdog_seconds
-from mytls.systemd.watchdog import LastWords, Lookout, Watchdog
+from mytls.systemd.notify import Nobody, Notified, Turn, notified, watchdog_seconds
+from mytls.systemd.watchdog import TURN, Fed, Watchdog
 
 _log = Logger()
 
@@ -41,25 +41,31 @@ class Supervision:
 
     @ivar wanted: whether it does
     @ivar counts: what the service has counted, where it does
+    @ivar turn: whether it is this process that speaks
+    @ivar seconds: how long the process may be silent; 0 is for ever
     """
 
-    def __init__(self, told: Notified, seconds: float = 0.0) -> None:
-        """@param seconds: how long we may be silent; 0 is for ever"""
-        self._told = told
-        self._seconds = seconds
+    def __init__(self, told: Notified, seconds: float = 0.0, *, waits: bool = False) -> None:
+        """
+        @param seconds: how long we may be silent; 0 is for ever
+        @param waits: whether our predecessor speaks still
+        """
+        self.turn = self._told = Turn(told, waits=waits)
+        self.seconds = seconds
         self.wanted = not isinstance(told, Nobody)
         self.counts = Counts(time.time)
         self._made: Supervised | None = None
 
     @classmethod
-    def asked(cls, environ: MutableMapping[str, str]) -> Supervision:
+    def asked(cls, environ: MutableMapping[str, str], *, waits: bool = False) -> Supervision:
         """
         As the environment says, which says so no more to programs that we start.
 
         @param environ: C{os.environ}
+        @param waits: whether our predecessor speaks still
         @raise ConfigurationError: it says something that cannot be
         """
-        return cls(notified(environ), watchdog_seconds(environ))
+        return cls(notified(environ), watchdog_seconds(environ), waits=waits)
 
     def of(self, reactor: Any, service: IService, status: Status) -> IService:
         """The service itself, where nobody wants to hear of it; else one around it."""
@@ -84,10 +90,9 @@ class Supervision:
             self._made.look()
 
     def _watchdog(self, clock: IReactorTime) -> Watchdog | None:
-        if not self._seconds:
+        if not self.seconds:
             return None
-        sees = (Lookout(self._seconds), LastWords(self._seconds))
-        return Watchdog(clock, self._seconds, lambda: self._told.tell(WATCHDOG=1), *sees)
+        return Watchdog(clock, self.seconds * TURN, Fed(lambda: self._told.tell(WATCHDOG=1)))
 
 
 class Supervised(MultiService):

@@ -2,9 +2,10 @@
 Whether the event loop turns.
 
 Everything that a service does happens on one loop. What holds it up, a handler that computes or waits, holds up every
-client, and nothing that runs on the loop can tell of it. So somebody outside is told at each half of an interval that
-it turns, and acts when an interval has passed without; and before that a thread writes down where the loop is. A thread
-cannot run while C code keeps the interpreter's lock, so faulthandler, which needs no lock, is asked to do the same.
+client, and nothing that runs on the loop can tell of it. So systemd, where it wants to, is told at each half of an
+interval that it turns, and acts when an interval has passed without; and before that a thread writes down where the
+loop is. A thread cannot run while C code keeps the interpreter's lock, so faulthandler, which needs no lock, is asked
+to do the same a little later.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from twisted.logger import Logger
 
 _log = Logger()
 
-#: In parts of the interval: when the loop tells that it turns, and when a thread and faulthandler say that it does not.
-TURN, SAID, LAST = 0.5, 0.75, 0.875
+#: When systemd is told that the loop turns, in parts of its interval.
+TURN = 0.5
 
 
 class Sees(Protocol):
@@ -40,17 +41,15 @@ class Sees(Protocol):
 
 
 class Watchdog:
-    """Tells at each half of an interval that the loop turns."""
+    """Tells again and again that the loop turns."""
 
-    def __init__(self, clock: IReactorTime, seconds: float, feed: Callable[[], object], *sees: Sees) -> None:
+    def __init__(self, clock: IReactorTime, seconds: float, *sees: Sees) -> None:
         """
-        @param seconds: the interval
-        @param feed: called at each half of it
-        @param sees: are told too
+        @param seconds: from one time to the next
+        @param sees: who is told
         """
         self._clock = clock
-        self._half = seconds * TURN
-        self._feed = feed
+        self._seconds = seconds
         self._sees = sees
         self._call: IDelayedCall | None = None
 
@@ -69,18 +68,35 @@ class Watchdog:
             each.stop()
 
     def _turn(self) -> None:
-        self._feed()
         for each in self._sees:
             each.turned()
-        self._call = self._clock.callLater(self._half, self._turn)
+        self._call = self._clock.callLater(self._seconds, self._turn)
+
+
+class Fed:
+    """Somebody outside, who acts when he is not told."""
+
+    def __init__(self, feed: Callable[[], object]) -> None:
+        """@param feed: tells him"""
+        self._feed = feed
+
+    def start(self) -> None:
+        """Nothing yet."""
+
+    def turned(self) -> None:
+        """Tell him."""
+        self._feed()
+
+    def stop(self) -> None:
+        """Tell him no more."""
 
 
 class Lookout:
     """A thread that says in the log where the loop is, when it has not turned."""
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
-        """@param seconds: the interval"""
-        self._patience = seconds * SAID
+        """@param seconds: after how many it says so"""
+        self._patience = seconds
         self._now = now
         self._turned = now()
         self._blocked_since: float | None = None
@@ -126,8 +142,8 @@ class LastWords:
     """faulthandler, which says on standard error where all threads are, when not even a thread could."""
 
     def __init__(self, seconds: float) -> None:
-        """@param seconds: the interval"""
-        self._patience = seconds * LAST
+        """@param seconds: after how many it does"""
+        self._patience = seconds
 
     def start(self) -> None:
         """Nothing yet."""

@@ -15,7 +15,7 @@ import os
 import select
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from io import FileIO
 
 import attrs
@@ -28,6 +28,8 @@ from mytls.settings import HostSettings
 _SETTLED = 2.0
 #: The most bytes of a file. No list of certificates comes near it; a device never ends.
 _MOST = 1 << 27
+#: The permission bits of a file that others have no right to.
+_PRIVATE = 0o600
 #: For how many milliseconds a pipe, or a terminal, may say nothing.
 _SILENCE = 5000
 
@@ -54,6 +56,29 @@ def unreadable(settings: HostSettings, key: str, path: str, error: OSError) -> C
 
 
 @attrs.frozen
+class Contents:
+    """
+    What was read, by whole paths.
+
+    @ivar files: the content of each file
+    @ivar folders: what is below each folder, as L{Files.entries} tells it
+    """
+
+    files: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
+    folders: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.folders)
+
+    def unreadable(self) -> Contents:
+        """What of it this process may not read, as the user that it is now."""
+        return Contents(
+            {path: content for path, content in self.files.items() if not _may(path, os.R_OK)},
+            {path: below for path, below in self.folders.items() if not _may(path, os.R_OK | os.X_OK)},
+        )
+
+
+@attrs.frozen
 class _Seen:
     """
     How a path read.
@@ -76,14 +101,20 @@ class Files:
     """What was read of the disk for one loading: each file once, whatever asks for it."""
 
     def __init__(
-        self, now: Callable[[], float] = time.time, folder: str | None = None, rights: Rights | None = None
+        self,
+        now: Callable[[], float] = time.time,
+        folder: str | None = None,
+        rights: Rights | None = None,
+        held: Contents | None = None,
     ) -> None:
         """
         @param now: the time in seconds since the epoch, on the clock of the file systems
         @param folder: where relative paths count from; the working directory of this moment, if left out
         @param rights: what the process could do at its start; as it can now, if left out
+        @param held: what another has read for us, of what we may not read. It is for this loading alone
         """
         self.now = now
+        self._held = Contents() if held is None else held
         self._rights = Rights() if rights is None else rights
         self._folder = _here() if folder is None else folder
         self._seen: dict[str, _Seen] = {}
@@ -111,7 +142,7 @@ class Files:
             return self._bytes[path]
         seen, content = self._seen.get(path), b""
         if seen is None or isinstance(seen.outcome, bytes):
-            seen, content = _look(self._at(path), self.now())
+            seen, content = self._looked(path)
             # After forget() a file may be asked for again: what the loading saw of it first stays what counts.
             self._seen.setdefault(path, seen)
         if isinstance(seen.outcome, int):
@@ -164,9 +195,23 @@ class Files:
             self._reads_otherwise(path, seen) for path, seen in list(self._seen.items())
         )
 
+    def contents(self) -> Contents:
+        """All that was read and is there still."""
+        listed = ((folder, below) for folder, below in self._listed.items() if not isinstance(below, int))
+        return Contents(
+            {self._at(path): content for path, content in self._bytes.items()},
+            {self._at(folder): below for folder, below in listed},
+        )
+
     def forget(self) -> None:
         """Drop the contents, keys among them, and keep what is needed to notice a change."""
         self._bytes.clear()
+        self._held = Contents()
+
+    def _looked(self, path: str) -> tuple[_Seen, bytes]:
+        seen, content = _look(self._at(path), self.now())
+        held = self._held.files.get(self._at(path)) if seen.outcome == errno.EACCES else None
+        return (seen, content) if held is None else (_Seen(hashlib.sha256(held).digest(), mode=_PRIVATE), held)
 
     def _error(self, number: int, path: str) -> OSError:
         denied = number in (errno.EACCES, errno.EPERM)
@@ -181,7 +226,7 @@ class Files:
         try:
             return tuple(sorted(folder + path[len(at) :] for path in _below(at, set())))
         except (OSError, ValueError) as error:
-            return _number(error)
+            return self._held.folders.get(at, _number(error)) if _number(error) == errno.EACCES else _number(error)
 
     def _reads_otherwise(self, path: str, seen: _Seen) -> bool:
         try:
@@ -198,6 +243,10 @@ class Files:
         if again.outcome == seen.outcome:
             self._seen[path] = again
         return again.outcome != seen.outcome
+
+
+def _may(path: str, how: int) -> bool:
+    return os.access(path, how, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _look(path: str, now: float) -> tuple[_Seen, bytes]:

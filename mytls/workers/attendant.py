@@ -14,6 +14,7 @@ from zope.interface import implementer
 from mytls import __version__
 from mytls.events import Event, Reloaded, ReloadFailed
 from mytls.workers.channel import Channel, Values, opened
+from mytls.workers.code import digest
 from mytls.workers.seat import Seat
 from mytls.workers.sharing import Inheriting
 
@@ -140,6 +141,7 @@ class Attendant(Service):
         self._tells = tells
         self._inheriting = inheriting
         self._failures = failures
+        self._code = digest()  # a sandbox may let nobody look afterwards
         self._retiring_until: float | None = None
         self._channel = Channel(
             {
@@ -168,7 +170,7 @@ class Attendant(Service):
         self._inner.startService()
         self._inheriting.forget()
         opened(self._reactor, self._seat.channel, self._channel)
-        self._channel.tell("ready", {"version": __version__})
+        self._channel.tell("ready", {"version": __version__, "code": self._code})
         self._tells.start()
         self._reports.start(REPORT, now=False)
 

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mytls.workers.channel import Channel, Values, opened
+from mytls.workers.held import Held
 from mytls.workers.lines import Receiver
 from mytls.workers.seat import Passed, without_seat
 
@@ -24,6 +25,8 @@ _log = Logger()
 
 #: Seconds for the last of its log after its end: a program that it has started may hold the pipe for ever.
 LAST_WORDS = 1.0
+#: Seconds without a word of a worker until it is killed, where systemd gives no time of its own.
+LONGEST_SILENCE = 30.0
 #: What a worker tells by itself, and can be asked for.
 _REPORTED = ("status", "metrics")
 
@@ -59,6 +62,8 @@ class Launch:
     @ivar reactor: the reactor that was asked for, or None
     @ivar environ: the parent's environment
     @ivar of_systemd: the names of the sockets that systemd has passed to the parent
+    @ivar longest_silence: seconds without a word of one until it is killed
+    @ivar held: what the parent has read for those that may not
     """
 
     words: tuple[str, ...]
@@ -66,6 +71,8 @@ class Launch:
     reactor: str | None = None
     environ: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     of_systemd: tuple[str, ...] = ()
+    longest_silence: float = LONGEST_SILENCE
+    held: Held = attrs.field(factory=Held, repr=False, eq=False)
 
     def command(self) -> list[str]:
         """The program and its arguments. It runs where its parent does, as soon as it has read them."""
@@ -92,10 +99,11 @@ class Child(ProcessProtocol):
     @ivar pid: its process
     @ivar serving: whether it has said that it serves
     @ivar version: of mytls, as it has said when it served; one that is started later may have another than its parent
+    @ivar code: a digest of its code, likewise
     @ivar ready: fires with whether it serves; not, if it ends before
     @ivar ended: fires with how it has ended
     @ivar told: the last of what it has told, by the word
-    @ivar heard: when it has last told how it is, by the clock
+    @ivar spoke: whether it has said anything; whoever counts how long it is silent takes it back
     """
 
     def __init__(self, number: int, generation: int = 1) -> None:
@@ -106,10 +114,11 @@ class Child(ProcessProtocol):
         self.pid = 0
         self.serving = False
         self.version = ""
+        self.code = ""
         self.ready: Deferred[bool] = Deferred()
         self.ended: Deferred[Ended] = Deferred()
         self.told: dict[str, Any] = {}
-        self.heard = 0.0
+        self.spoke = False
         self._reactor: Any = None
         self._last_words: Any = None
         self._channel = Channel({"ready": self._is_ready, "report": self._reports}, lambda: None)
@@ -144,8 +153,15 @@ class Child(ProcessProtocol):
 
     def kill(self) -> None:
         """End it now, whatever it does."""
+        self._signal(signal.SIGKILL)
+
+    def abort(self) -> None:
+        """End it, and let it say where it is; one that was stopped hears nothing of it."""
+        self._signal(signal.SIGABRT)
+
+    def _signal(self, number: int) -> None:
         if self.pid and self._last_words is None and not self.ended.called:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """It has written something: lines of its log."""
@@ -171,9 +187,14 @@ class Child(ProcessProtocol):
             opened(self._reactor, mine.detach(), self._channel)
             command = launch.command()
             environ = {**without_seat(launch.environ), **passed.environ}
-            descriptors = {0: nothing.fileno(), 1: "r", 2: "r", **passed.descriptors}
+            environ, descriptors = launch.held.passed(environ, passed.descriptors)
             started = self._reactor.spawnProcess(
-                self, command[0], command, environ, launch.folder, childFDs=descriptors
+                self,
+                command[0],
+                command,
+                environ,
+                launch.folder,
+                childFDs={0: nothing.fileno(), 1: "r", 2: "r", **descriptors},
             )
             self.pid = started.pid
 
@@ -184,14 +205,15 @@ class Child(ProcessProtocol):
         self.ended.callback(how)
 
     def _is_ready(self, said: Values, descriptors: Sequence[int]) -> None:
-        self.serving = True
+        self.serving = self.spoke = True
         self.version = str(said.get("version", ""))
+        self.code = str(said.get("code", ""))
         if not self.ready.called:
             self.ready.callback(True)
 
     def _reports(self, said: Values, descriptors: Sequence[int]) -> None:
         self.told.update(said)
-        self.heard = self._reactor.seconds()
+        self.spoke = True
 
     def _keep(self, said: Values, word: str) -> Values:
         self.told[word] = said

@@ -16,11 +16,10 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, gatherResults, inlineCallbacks
 from twisted.logger import Logger
 
-from mytls import __version__
-from mytls.errors import one_line
 from mytls.workers.backoff import Backoff
 from mytls.workers.channel import Unanswered, Values
-from mytls.workers.child import Child, Ended
+from mytls.workers.child import LONGEST_SILENCE, Child, Ended
+from mytls.workers.silence import Silences
 
 _log = Logger()
 
@@ -30,8 +29,6 @@ LONGEST_START, LONGEST_RELOAD = 60.0, 130.0
 PATIENCE = 1.5
 #: Seconds that an end may take that is to be at once.
 LONGEST_END = 3.0
-#: Seconds that one may be silent that is to end: it tells how it is each second, and who hangs never ends.
-LONGEST_SILENCE = 30.0
 
 
 class Kept(Protocol):
@@ -73,9 +70,11 @@ class Crew:
         start: Callable[[int, int], Child],
         kept: Kept,
         hopeless: Callable[[str], object],
+        longest_silence: float = LONGEST_SILENCE,
     ) -> None:
         """
         @param workers: how many
+        @param longest_silence: seconds without a word of one until it is killed
         @param start: starts one, by its number and the number of those who had it, itself included
         @param hopeless: called with a line when none can be started
         """
@@ -85,10 +84,12 @@ class Crew:
         self._hopeless = hopeless
         self.places = [Place(number) for number in range(1, workers + 1)]
         self.ending = False
+        self._last_word = "drain"
         self._any_served = False
         self._unfinished = 0
         self._retired: list[Child] = []
         self._to_end: set[Child] = set()
+        self._silences = Silences(clock, lambda: self._speaking, longest_silence)
         self._roll_waits = False
         self._one_at_a_time = DeferredLock()
         self._all_gone: list[Deferred[int]] = []
@@ -98,8 +99,18 @@ class Crew:
         """All processes, also those that take no more clients."""
         return [*self._retired, *(place.child for place in self.places if place.child is not None)]
 
+    @property
+    def _speaking(self) -> list[Child]:
+        """Those who are to tell how they are."""
+        return [child for child in self.children if child.serving or child in self._to_end]
+
+    def is_silent(self, child: Child) -> bool:
+        """Whether it has said nothing for so long that it was spoken of."""
+        return self._silences.is_silent(child)
+
     def start(self) -> None:
         """Start them."""
+        self._silences.start()
         for place in self.places:
             self._fill(place)
 
@@ -139,8 +150,17 @@ class Crew:
             self._one_at_a_time.release()
         if not self.ending:
             _log.info("all {count} workers are new", count=len(self.places))
-            self._look_at_versions()
         return True
+
+    @property
+    def serves(self) -> bool:
+        """Whether all do."""
+        return all(place.child is not None and place.child.serving for place in self.places)
+
+    @property
+    def codes(self) -> set[str]:
+        """Digests of the code of those that take clients."""
+        return {place.child.code for place in self.places if place.child is not None}
 
     @property
     def left(self) -> int:
@@ -153,11 +173,16 @@ class Crew:
         for place in self.places:
             _cancel(place)
         for child in self.children:
-            self._let_end(child, "drain")
+            self._let_end(child, self._last_word)
         done: Deferred[int] = Deferred()
         self._all_gone.append(done)
         self._look_whether_all_are_gone()
         return done
+
+    def retire(self) -> None:
+        """Others accept from now on: the same, but that handshakes under way are finished first."""
+        self._last_word = "retire"
+        self.drain()
 
     def cut(self) -> None:
         """Let all end at once."""
@@ -179,15 +204,6 @@ class Crew:
         answer = child.ask(word, said).addTimeout(PATIENCE, self._clock)
         return answer.addCallbacks(lambda told: (child, told), lambda _: (child, None))
 
-    def _look_at_versions(self) -> None:
-        found = {child.version for child in self.children if child not in self._to_end}
-        if found - {__version__}:
-            _log.warn(
-                "the workers are mytls {found}; the parent stays {own} until it is started anew",
-                found=one_line(" and ".join(sorted(found))),
-                own=__version__,
-            )
-
     # --- one of them
 
     def _kill(self) -> None:
@@ -196,21 +212,7 @@ class Crew:
 
     def _let_end(self, child: Child, word: str) -> None:
         child.tell(word)
-        if child not in self._to_end:
-            self._to_end.add(child)
-            self._look_whether_it_hangs(child, self._clock.seconds())
-
-    def _look_whether_it_hangs(self, child: Child, since: float) -> None:
-        if child.ended.called:
-            return
-        seconds = LONGEST_SILENCE - (self._clock.seconds() - max(child.heard, since))
-        if seconds > 0:
-            self._clock.callLater(seconds, self._look_whether_it_hangs, child, since)
-            return
-        _log.error(
-            "worker {name} (process {pid}) is to end and does not answer: it is killed", name=child.name, pid=child.pid
-        )
-        child.kill()
+        self._to_end.add(child)
 
     def _fill(self, place: Place) -> Child:
         place.timer = None
@@ -319,6 +321,7 @@ class Crew:
 
     def _look_whether_all_are_gone(self) -> None:
         if self.ending and not self.children:
+            self._silences.stop()
             waiting, self._all_gone = self._all_gone, []
             for each in waiting:
                 each.callback(self._unfinished)

@@ -105,7 +105,7 @@ class CrewOverview:
         return {"worker": child.number, "pid": child.pid, "up": up, "started": child.since, "version": child.version}
 
     def _is_up(self, child: Child | None, late: set[Child]) -> bool:
-        return child is not None and child.serving and child not in late
+        return child is not None and child.serving and child not in late and not self._crew.is_silent(child)
 
 
 def _total(answer: Values) -> int:

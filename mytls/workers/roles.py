@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any, Protocol
 
 import attrs
-from twisted.application.service import IService, Service
+from twisted.application.service import IService
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from mytls.errors import ConfigurationError
 from mytls.events import Draining, Event, Observer, Reloaded, ReloadFailed
@@ -28,12 +25,16 @@ from mytls.running import Plan, TLSService
 from mytls.settings import Limits, ListenerSettings, Settings
 from mytls.status.process import ProcessOverview
 from mytls.strings import split_endpoint
+from mytls.tls.files import Contents
 from mytls.workers.attendant import Attendant, Failures, Untold
 from mytls.workers.child import Child, Launch
+from mytls.workers.code import digest
 from mytls.workers.crew import Crew
+from mytls.workers.estate import Estate, Retiring, Succeeding, lineage_of_nobody
 from mytls.workers.overview import CrewOverview
 from mytls.workers.seat import Seat
-from mytls.workers.sharing import Binding, Inheriting
+from mytls.workers.sharing import Binding, Inheriting, Keeping
+from mytls.workers.succession import Lineage
 from mytls.workers.tallies import Tally
 
 _log = Logger()
@@ -50,11 +51,17 @@ class Role(Protocol):
     def reactor(self, reactor: Any) -> Any:
         """What the service listens with. It is asked for before all that follows."""
 
+    def status_reactor(self, reactor: Any) -> Any:
+        """What the status service listens with. It is asked for after that of the service."""
+
     def log(self, access: Observer) -> Observer:
         """What of the log is for this process to write."""
 
     def observers(self) -> Sequence[Observer]:
         """Who is told of events, besides."""
+
+    def loaded(self, read: Contents) -> None:
+        """All is loaded that is served first. @param read: what was read for that"""
 
     def applies(self, apply: Apply) -> Apply:
         """How a plan comes to be served. @param apply: how the service does it"""
@@ -82,9 +89,16 @@ class Alone:
         """The same."""
         return reactor
 
+    def status_reactor(self, reactor: Any) -> Any:
+        """The same."""
+        return reactor
+
     def log(self, access: Observer) -> Observer:
         """All."""
         return access
+
+    def loaded(self, read: Contents) -> None:
+        """It is for this process alone."""
 
     def observers(self) -> Sequence[Observer]:
         """Nobody."""
@@ -103,6 +117,33 @@ class Alone:
         return service
 
 
+class Single(Alone):
+    """The same, and its successors do it after it."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._estate = Estate(lineage)
+
+    def settings(self, settings: Settings) -> Settings:
+        """All."""
+        self._estate.why_kept = "the sandbox lets it start nothing" if settings.sandbox else ""
+        if any(_is_stdio(listener) for listener in settings.listeners):
+            self._estate.why_kept = "stdio: is one process's"
+        return settings
+
+    def reactor(self, reactor: Any) -> Any:
+        """One whose sockets can be handed over."""
+        return self._estate.listens_with(Keeping, reactor)
+
+    def status_reactor(self, reactor: Any) -> Any:
+        """Likewise."""
+        return self._estate.status_reactor(reactor)
+
+    def runs(self, service: TLSService) -> IService:
+        """The service, which ends when its successor serves."""
+        service.others = self._estate.joins(Retiring(self._estate.reactor, service))
+        return Succeeding(self._estate, service, self._estate.hand_over)
+
+
 class Worker:
     """A worker."""
 
@@ -112,10 +153,14 @@ class Worker:
         self._tells: ProcessOverview | Untold = Untold()
 
     def settings(self, settings: Settings) -> Settings:
-        """Its share of the limits. Files are looked at by the parent, which also has the status service."""
+        """
+        Its share of the limits, and of the lines that are the same. Files are looked at by the parent, which also has
+        the status service.
+        """
         limits = divided(settings.limits, self._seat.workers)
         listeners = tuple(_divided(each, self._seat.workers) for each in settings.listeners)
-        return attrs.evolve(settings, limits=limits, listeners=listeners, reload_interval=0, workers=1)
+        log = attrs.evolve(settings.log, repeats=math.ceil(settings.log.repeats / self._seat.workers))
+        return attrs.evolve(settings, limits=limits, listeners=listeners, log=log, reload_interval=0, workers=1)
 
     def reactor(self, reactor: Any) -> Any:
         """One that takes the parent's sockets."""
@@ -123,9 +168,16 @@ class Worker:
         self._inheriting = Inheriting(reactor, self._seat.sockets)
         return self._inheriting
 
+    def status_reactor(self, reactor: Any) -> Any:
+        """It has no status service."""
+        return reactor
+
     def log(self, access: Observer) -> Observer:
         """What has happened to its connections; the parent says what happens to all."""
         return partial(_of_connections, access)
+
+    def loaded(self, read: Contents) -> None:
+        """It is for this process alone."""
 
     def observers(self) -> Sequence[Observer]:
         """Who hears why a reload has failed."""
@@ -148,8 +200,13 @@ class Worker:
 class Parent:
     """The parent of workers."""
 
-    def __init__(self, workers: int, launch: Launch) -> None:
-        """@param workers: how many"""
+    def __init__(self, workers: int, launch: Launch, lineage: Lineage | None = None) -> None:
+        """
+        @param workers: how many
+        @param lineage: how it is succeeded; None where it is not twistd that runs it
+        """
+        self._estate = Estate(lineage or lineage_of_nobody())
+        self._code = digest()
         self._workers = workers
         self._launch = launch
         self._tally = Tally()
@@ -157,20 +214,29 @@ class Parent:
     def settings(self, settings: Settings) -> Settings:
         """All. @raise ConfigurationError: there is a place that processes cannot share"""
         for listener in settings.listeners:
-            if any(word in ("stdio", "over=stdio") for word in _kinds(listener.endpoint)):
+            if _is_stdio(listener):
                 raise ConfigurationError(f"{listener.as_written()}: workers cannot share stdio:; say workers 1")
         return attrs.evolve(settings, sandbox=False)  # it starts its workers, who have one each
 
     def reactor(self, reactor: Any) -> Any:
         """One that binds, and accepts nobody."""
         self._reactor = reactor
-        self._binding = Binding(reactor)
-        self._crew = Crew(reactor, self._workers, self._start, self._tally, self._hopeless)
+        self._binding = self._estate.listens_with(Binding, reactor)
+        longest = self._launch.longest_silence
+        self._crew = Crew(reactor, self._workers, self._start, self._tally, self._hopeless, longest)
         return self._binding
+
+    def status_reactor(self, reactor: Any) -> Any:
+        """One whose sockets can be handed over."""
+        return self._estate.status_reactor(reactor)
 
     def log(self, access: Observer) -> Observer:
         """All: it has no connections."""
         return access
+
+    def loaded(self, read: Contents) -> None:
+        """What the workers may not read they have from here."""
+        self._launch.held.take(read)
 
     def observers(self) -> Sequence[Observer]:
         """Nobody."""
@@ -182,6 +248,7 @@ class Parent:
         @inlineCallbacks
         def applied(plan: Plan) -> Any:
             found = yield apply(plan)
+            self._launch.held.forget()  # it could read all of it, as the user that the workers are
             troubles = yield self._crew.reload(lambda: self._binding.descriptors)
             if troubles:
                 raise NotNow("; ".join(troubles))
@@ -195,9 +262,26 @@ class Parent:
 
     def runs(self, service: TLSService) -> IService:
         """The service, which drains with its workers."""
-        service.others = (self._crew,)
+        retiring = Retiring(self._reactor, service, self._crew.retire)
+        service.others = (self._crew, *self._estate.joins(retiring))
         self._service = service
-        return _Parental(self._reactor, service, self._crew)
+        return Succeeding(self._estate, service, self._roll, self._begin, lambda: self._crew.serves)
+
+    def _begin(self) -> None:
+        """The process is the user that twistd has made it, which its workers are too."""
+        self._launch.held.settle()
+        self._crew.start()
+
+    def _roll(self) -> None:
+        if self._estate.is_handing_over:
+            self._estate.hand_over()
+        else:
+            self._crew.roll().addCallback(self._rolled)
+
+    def _rolled(self, done: bool) -> None:
+        """Workers are started from what is installed; a parent that is of another version has to go too."""
+        if done and self._crew.codes - {self._code}:
+            self._estate.hand_over()
 
     def _start(self, number: int, generation: int) -> Child:
         child = Child(number, generation)
@@ -211,48 +295,22 @@ class Parent:
         self._service.drain()
 
 
-@implementer(IService)
-class _Parental(Service):
-    """The parent's service, and its workers."""
-
-    def __init__(self, reactor: Any, service: TLSService, crew: Crew) -> None:
-        self._reactor = reactor
-        self._service = service
-        self._crew = crew
-
-    def privilegedStartService(self) -> None:
-        """Bind."""
-        super().privilegedStartService()
-        self._service.privilegedStartService()
-
-    def startService(self) -> None:
-        """Start the workers, as the user that twistd runs as now."""
-        super().startService()
-        self._service.startService()
-        signal.signal(signal.SIGUSR2, self._asked_to_roll)
-        self._crew.start()
-
-    def stopService(self) -> Deferred[int]:
-        """Fires when all have finished."""
-        super().stopService()
-        signal.signal(signal.SIGUSR2, lambda number, frame: None)
-        return self._service.stopService()
-
-    def _asked_to_roll(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._crew.roll)
-
-
-def role_of(settings: Settings, launch: Callable[[], Launch], seat: Seat | None) -> Role:
+def role_of(
+    settings: Settings, launch: Callable[[], Launch], seat: Seat | None, lineage: Lineage | None = None
+) -> Role:
     """
     What this process is.
 
     @param launch: says how workers are started
     @param seat: what it has from its parent; None where it has none
+    @param lineage: how it is succeeded; None where it is not twistd that runs it
     """
     if seat is not None:
         return Worker(seat)
     workers = settings.workers or len(os.sched_getaffinity(0))
-    return Alone() if workers == 1 else Parent(workers, launch())
+    if workers > 1:
+        return Parent(workers, launch(), lineage)
+    return Alone() if lineage is None else Single(lineage)
 
 
 def divided(limits: Limits, workers: int) -> Limits:
@@ -263,6 +321,10 @@ def divided(limits: Limits, workers: int) -> Limits:
 
 def _divided(listener: ListenerSettings, workers: int) -> ListenerSettings:
     return attrs.evolve(listener, max_connections=math.ceil(listener.max_connections / workers))
+
+
+def _is_stdio(listener: ListenerSettings) -> bool:
+    return any(word in ("stdio", "over=stdio") for word in _kinds(listener.endpoint))
 
 
 def _kinds(endpoint: str) -> list[str]:

@@ -17,6 +17,8 @@ from mytls.workers.sharing import FIRST, adopted_name, is_ours
 
 _WORKER, _WORKERS, _CHANNEL, _NAMES = "MYTLS_WORKER", "MYTLS_WORKERS", "MYTLS_CHANNEL", "LISTEN_FDNAMES"
 _COUNT, _PID = "LISTEN_FDS", "LISTEN_PID"
+#: What a successor has from its predecessor: that one's version and process, and two descriptors.
+_SUCCESSOR = "MYTLS_SUCCEEDS"
 #: What stands in place of a socket of systemd's that is not served.
 NOTHING = "nothing"
 
@@ -87,24 +89,36 @@ class Passed:
         @param of_systemd: the names of those that systemd has passed to the parent
         @param nothing: a descriptor of C{/dev/null}
         """
-        theirs = {adopted_name(at): name for at, name in enumerate(of_systemd, FIRST)}
-        order = [*theirs, *(name for name in sockets if name not in theirs)]
-        names = [theirs.get(name, name) if name in sockets else NOTHING for name in order]
-        descriptors = {at: sockets.get(name, nothing) for at, name in enumerate(order, FIRST)}
-        last = FIRST + len(order)
+        names, descriptors = passed_on(sockets, of_systemd, nothing)
+        last = FIRST + len(names)
         return cls(
             {
                 _WORKER: str(number),
                 _WORKERS: str(workers),
                 _CHANNEL: str(last),
-                _COUNT: str(len(order)),
+                _COUNT: str(len(names)),
                 _NAMES: ":".join(names),
             },
             {**descriptors, last: channel},
         )
 
 
+def passed_on(sockets: Mapping[str, int], of_systemd: Sequence[str], nothing: int) -> tuple[list[str], dict[int, int]]:
+    """
+    How sockets are passed on: each of systemd's has its number again.
+
+    @param sockets: the listening sockets, by their names
+    @param of_systemd: the names of those that systemd has passed to this process
+    @param nothing: a descriptor of C{/dev/null}
+    @return: their names in C{LISTEN_FDNAMES}, and their descriptors by what they are in the other process
+    """
+    theirs = {adopted_name(at): name for at, name in enumerate(of_systemd, FIRST)}
+    order = [*theirs, *(name for name in sockets if name not in theirs)]
+    names = [theirs.get(name, name) if name in sockets else NOTHING for name in order]
+    return names, {at: sockets.get(name, nothing) for at, name in enumerate(order, FIRST)}
+
+
 def without_seat(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment that tells of no sockets and no parent."""
-    ours = (_WORKER, _WORKERS, _CHANNEL, _NAMES, _COUNT, _PID)
+    ours = (_WORKER, _WORKERS, _CHANNEL, _SUCCESSOR, _NAMES, _COUNT, _PID)
     return {name: value for name, value in environ.items() if name not in ours}

@@ -6,12 +6,14 @@ It is a C{twistd} in the foreground, whose log goes to its parent.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 
 
 def main() -> None:
-    """Run it."""
+    """Run it. Where it does not answer its parent ends it with SIGABRT, and it says where it was."""
+    faulthandler.enable()
     os.environ["LISTEN_PID"] = str(os.getpid())  # only here is it known (sd_listen_fds(3))
     own = ["--nodaemon", "--pidfile=", "--logger=mytls.workers.lines.Sender"]
     sys.argv = ["twistd", *own, *sys.argv[1:]]

@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,6 +103,74 @@ def test_root_is_given_up(certificates: Certificates, open_folder: Path, needs: 
         with connected(port, trusting(certificates.root)) as client:
             assert asks_and_hears(client, b"in")
         assert "Traceback" not in server.log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
+def test_workers_have_what_root_has_read(certificates: Certificates, open_folder: Path) -> None:
+    """
+    The key and the file are for root alone, and the workers are another user from their start on: they serve all the
+    same, also one that is started later. What cannot be read in a reload is told once, and the old is served on.
+    """
+    launcher = where_anybody_runs_this()
+    nobody, port = pwd.getpwnam("nobody"), low_port()
+    key, chain, config = (open_folder / name for name in ("key.pem", "chain.pem", "mytls.toml"))
+    shutil.copy(certificates.ecdsa.key, key)
+    shutil.copy(certificates.ecdsa.chain, chain)
+    config.write_text(
+        f'[[listener]]\nendpoint = "mytls:{port}:interface=127.0.0.1"\nhandler = "echo"\n'
+        f'certificate = "{chain}"\nprivate-key = "{key}"\n'
+    )
+    for each in (key, config):
+        each.chmod(0o600)
+    uid = ("--uid", str(nobody.pw_uid))
+    with serving("--config", str(config), "--workers", "2", options=uid, launcher=launcher) as server:
+        until(lambda: len(children_of(server)) == 2, "there are two workers")
+        with connected(port, trusting(certificates.root)) as client:
+            assert asks_and_hears(client, b"in")
+        server.wait_for(r"\[worker \d\] \w+ \(TLS\) starting on", 2)
+        for child in children_of(server):
+            assert Path(f"/proc/{child}/status").read_text().split("Uid:\t")[1].split()[0] == str(nobody.pw_uid)
+            assert b"PRIVATE" not in Path(f"/proc/{child}/environ").read_bytes()
+            assert not [each for each in Path(f"/proc/{child}/fd").iterdir() if "memfd" in os.readlink(each)]
+        before = children_of(server)
+        os.kill(int(before[0]), signal.SIGKILL)
+        until(lambda: len(children_of(server)) == 2 and children_of(server) != before, "it is started again")
+        os.kill(int(before[1]), signal.SIGKILL)
+        until(lambda: not set(before) & set(children_of(server)), "there are others")
+        with connected(port, trusting(certificates.root)) as client:
+            assert asks_and_hears(client, b"in")
+        server.process.send_signal(signal.SIGHUP)
+        (line,) = server.wait_for(_NOT_NOW)
+        assert "cannot be read: Permission denied" in line
+        assert "Traceback" not in server.log
+
+
+#: Puts the second folder, as it is, below an empty one that everybody may look into, and runs a program.
+_OPENED = (
+    'set -e; kept=$(mktemp -d); mount --bind "$2" "$kept"; mount -t tmpfs -o mode=755 none "$1"; '
+    'mkdir -p "$2"; mount --move "$kept" "$2"; shift 2; exec "$@"'
+)
+
+
+def where_anybody_runs_this() -> tuple[str, ...]:
+    """What starts a program so that each user can run this Python, also where it lives in root's home."""
+    folders = list(Path(sys.executable).resolve().parents)[::-1]
+    closed = next((at for at, each in enumerate(folders) if not each.stat().st_mode & 0o001), None)
+    launcher: tuple[str, ...] = ()
+    if closed is not None:
+        opened = [os.fspath(each) for each in folders[closed : closed + 2]]
+        launcher = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _OPENED, "sh", *opened)
+    as_nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-P", "-c")
+    tried = subprocess.run([*launcher, *as_nobody, "import mytls.tap"], check=False, capture_output=True, cwd="/")
+    if tried.returncode:
+        pytest.skip(f"another user cannot run this Python: {tried.stderr.decode()[-200:]}")
+    return launcher
+
+
+def children_of(server: Running) -> list[str]:
+    """The processes that it has started."""
+    pid = server.process.pid
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @pytest.mark.skipif(landlockpy.abi_version() < LEAST, reason="this kernel has no Landlock with ports")

@@ -155,6 +155,44 @@ def test_both_serve_and_one_that_is_killed_is_replaced(certificates: Certificate
         assert metrics[f'mytls_connections_accepted_total{{listener="127.0.0.1:{server.port}"}}'] == 41
 
 
+#: A handler that holds up its worker for ever.
+_BLOCKS = """
+import time
+
+def hold_everybody_up(connstream, data):
+    time.sleep(1000)
+"""
+
+
+def test_workers_that_hang_are_replaced(
+    certificates: Certificates, serve: Serve, module: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    """
+    One is held up by its handler, which the log names, and one is stopped: each is told of, ended and started again,
+    and clients are served.
+    """
+    folder, context = module("blocks", _BLOCKS), trusting(certificates.root)
+    words = ["--endpoint", certificates.ecdsa.endpoint(), "--handler", "call:blocks:hold_everybody_up", *_WORKERS]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(os.fspath(tmp_path / "notify"))
+        env = {"NOTIFY_SOCKET": os.fspath(tmp_path / "notify"), "WATCHDOG_USEC": "5000000"}
+        with serve(*words, *_STATUS, env=env, cwd=folder) as server, connected(server.port, context) as client:
+            all_serve(server)
+            before = pids(server)
+            client.sendall(b"hello")
+            server.wait_for(r"worker \d .*the event loop has not turned for \S+ s")
+            server.wait_for(r"blocks\.py\", line 5, in hold_everybody_up")
+            ((number, stopped),) = pids(server).items()
+            os.kill(stopped, signal.SIGSTOP)
+            held = before[3 - number]
+            server.wait_for(rf"worker {3 - number} \(process {held}\) has said nothing for 5 s: it is killed")
+            server.wait_for("Fatal Python error: Aborted")
+            server.wait_for(rf"\(process {held}\) was ended by signal 6 \(SIGABRT\); it is started again in 1 s")
+            server.wait_for(rf"\(process {stopped}\) was ended by signal 9 \(SIGKILL\); it is started again in 1 s")
+            all_serve(server)
+            assert not set(before.values()) & set(pids(server).values())
+
+
 def test_all_reload_or_none_does(certificates: Certificates, serve: Serve, tmp_path: Path) -> None:
     """A mistake in the file changes nothing anywhere, and is told once; what is right, both serve."""
     file = tmp_path / "mytls.toml"

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mytls.events import Draining, Reloaded
 from mytls.systemd.notify import Nobody
 from mytls.systemd.supervised import EVERY, Supervised, Supervision, status_sentence
-from mytls.systemd.watchdog import Watchdog
+from mytls.systemd.watchdog import Fed, Watchdog
 
 
 class Told:
@@ -267,7 +267,7 @@ class AliveTests(SynchronousTestCase):
     def test_until_all_are_gone(self) -> None:
         """It is said while the service drains too, or systemd would end it."""
         clock, told, served = Clock(), Told(), Served()
-        watchdog = Watchdog(clock, 2.0, lambda: told.tell(WATCHDOG=1))
+        watchdog = Watchdog(clock, 1.0, Fed(lambda: told.tell(WATCHDOG=1)))
         made = Supervised(clock, served, lambda: succeed(status()), told, watchdog)
         made.startService()
         made.stopService()

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from mytls.systemd.watchdog import LastWords, Lookout, Watchdog
+from mytls.systemd.watchdog import Fed, LastWords, Lookout, Watchdog
 
 
 class Sees:
@@ -33,10 +33,10 @@ class Sees:
 class WatchdogTests(SynchronousTestCase):
     """Who is told that the loop turns."""
 
-    def test_at_each_half(self) -> None:
-        """At the start, and at each half of the interval, until it ends."""
+    def test_again_and_again(self) -> None:
+        """At the start, and so many seconds later each time, until it ends."""
         clock, fed, sees = Clock(), [], Sees()
-        watchdog = Watchdog(clock, 30.0, lambda: fed.append(clock.seconds()), sees)
+        watchdog = Watchdog(clock, 15.0, Fed(lambda: fed.append(clock.seconds())), sees)
         watchdog.start()
         clock.pump([5.0] * 7)
         self.assertEqual(fed, [0.0, 15.0, 30.0])
@@ -48,7 +48,7 @@ class WatchdogTests(SynchronousTestCase):
     def test_a_loop_that_does_not_turn(self) -> None:
         """Nobody is fed while the loop is held up."""
         clock, fed = Clock(), []
-        Watchdog(clock, 30.0, lambda: fed.append(clock.seconds())).start()
+        Watchdog(clock, 15.0, Fed(lambda: fed.append(clock.seconds()))).start()
         clock.rightNow = 100.0  # the time passes, and nothing is called
         self.assertEqual(fed, [0.0])
 
@@ -58,7 +58,7 @@ class LookoutTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.at = 0.0
-        self.lookout = Lookout(30.0, lambda: self.at)
+        self.lookout = Lookout(22.5, lambda: self.at)
 
     def looked(self, at: float) -> list[Any]:
         """What it says in the log at that time."""
@@ -68,7 +68,7 @@ class LookoutTests(SynchronousTestCase):
         return [(event["log_level"], formatEvent(event)) for event in events]
 
     def test_before_the_watchdog_acts(self) -> None:
-        """At three quarters of the interval the log says for how long, and where the loop is, line by line."""
+        """When its time is over the log says for how long, and where the loop is, line by line."""
         self.assertEqual(self.looked(22.0), [])
         ((level, text),) = self.looked(22.6)
         self.assertEqual(level, LogLevel.critical)
@@ -88,7 +88,7 @@ class LookoutTests(SynchronousTestCase):
         self.assertEqual(len(self.looked(47.0)), 1)
 
     def test_a_loop_that_turns(self) -> None:
-        """Who turns at each half of the interval is not spoken of."""
+        """Who turns in time is not spoken of."""
         for at in range(15, 150, 15):
             self.assertEqual(self.looked(at), [])
             self.lookout.turned()
@@ -121,8 +121,8 @@ class LastWordsTests(SynchronousTestCase):
         self.patch(faulthandler, "cancel_dump_traceback_later", lambda: self.asked.append(("never", 0.0)))
 
     def test_each_turn(self) -> None:
-        """Each turn puts it off, to just before the interval has passed; the end takes it back."""
-        words = LastWords(32.0)
+        """Each turn puts it off; the end takes it back."""
+        words = LastWords(28.0)
         words.start()
         self.assertEqual(self.asked, [])
         words.turned()

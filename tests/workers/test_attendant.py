@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mytls import __version__
 from mytls.workers.attendant import REPORT, Attendant, Failures, Untold
 from mytls.workers.channel import Channel
+from mytls.workers.code import digest
 from mytls.workers.seat import Seat
 from mytls.workers.sharing import Inheriting
 from tests.workers.test_channel import Wire
@@ -112,9 +113,8 @@ class AttendantTests(SynchronousTestCase):
 
     def test_ready_and_reports(self) -> None:
         """It says that it serves when it does, and each second how it is."""
-        self.assertEqual(
-            (self.serving.heard, self.told), (["listens", "serves"], [("ready", {"version": __version__})])
-        )
+        ready = {"version": __version__, "code": digest()}
+        self.assertEqual((self.serving.heard, self.told), (["listens", "serves"], [("ready", ready)]))
         self.reactor.advance(REPORT)
         self.pump()
         word, said = self.told[-1]

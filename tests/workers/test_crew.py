@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls import __version__
 from mytls.workers.channel import Unanswered
-from mytls.workers.child import Ended
-from mytls.workers.crew import LONGEST_END, LONGEST_SILENCE, LONGEST_START, PATIENCE, Crew
+from mytls.workers.child import LONGEST_SILENCE, Ended
+from mytls.workers.crew import LONGEST_END, LONGEST_START, PATIENCE, Crew
+from mytls.workers.silence import GRACE, NOTICED
 from mytls.workers.tallies import Tally
 from tests.lines import log_lines
 
@@ -28,11 +29,12 @@ class Child:
         self.clocked = self.since = clock.seconds()
         self.serving = False
         self.version = __version__
-        self.killed = False
+        self.code = "ours"
+        self.killed = self.aborted = False
         self.ready: Deferred[bool] = Deferred()
         self.ended: Deferred[Ended] = Deferred()
         self.told: dict[str, Any] = {}
-        self.heard = clock.seconds()
+        self.spoke = True
         self.words: list[str] = []
         self.said: dict[str, Any] = {}
         self.answers: dict[str, Any] = {"reload": {"served": True, "lines": []}}
@@ -58,6 +60,9 @@ class Child:
 
     def kill(self) -> None:
         self.killed = True
+
+    def abort(self) -> None:
+        self.aborted = True
 
 
 def _too_many(descriptor: int) -> int:
@@ -204,40 +209,96 @@ class CrewTests(SynchronousTestCase):
         self.assertEqual((len(self.all), self.successResultOf(found)), (6, []))
 
     def test_a_roll_to_another_version(self) -> None:
-        """Its line says which the workers have, and that the parent has not."""
+        """It tells of which code those are who take clients."""
         self.served()
         self.crew.roll()
         for number in (2, 3):
-            self.all[number].version = "9.0"
+            self.all[number].code = "other"
             self.all[number].serves()
-        self.assertIn(f"the workers are mytls 9.0; the parent stays {__version__} until", self.lines[-1])
-        self.crew.roll()
-        for number in (4, 5):
-            self.all[number].serves()
-        self.assertEqual(self.lines[-1], "all 2 workers are new")
+        self.assertEqual((self.crew.codes, self.lines[-1]), ({"other"}, "all 2 workers are new"))
+
+    def test_others_accept_from_now_on(self) -> None:
+        """All retire, so that handshakes are finished, and nobody who has ended is replaced."""
+        one, two = self.served()
+        self.assertTrue(self.crew.serves)
+        self.crew.retire()
+        self.successResultOf(self.crew.roll())
+        done = self.crew.drain()
+        self.assertEqual((set(one.words), set(two.words)), ({"retire"}, {"retire"}))
+        one.ends(0)
+        two.ends(0)
+        self.clock.advance(100)
+        self.assertEqual((self.successResultOf(done), len(self.all)), (0, 2))
+
+    def passes(self, seconds: float, *speaking: Child) -> None:
+        """The time passes, and these tell each second how they are."""
+        for _ in range(round(seconds)):
+            for child in speaking:
+                child.spoke = True
+            self.clock.advance(1)
 
     def test_one_that_hangs_and_is_to_end(self) -> None:
-        """Silent for long, it is killed, and a line says so; one that tells how it is has all its time."""
+        """Silent for long, it is ended and then killed, and a line says so; one that tells how it is has its time."""
         one, two = self.served()
-        self.clock.advance(1000)
-        rolled = self.crew.roll()
+        self.crew.roll()
         self.all[2].serves()
         self.all[3].serves()
-        self.successResultOf(rolled)
-        self.clock.advance(LONGEST_SILENCE - 1)
-        two.heard = self.clock.seconds()
-        self.clock.advance(1)
+        self.passes(LONGEST_SILENCE, *self.all[1:])
+        self.assertEqual([each.aborted for each in self.all], [False, False, False, False])
+        self.passes(1, *self.all[1:])
+        self.assertEqual([each.aborted for each in self.all], [True, False, False, False])
+        self.assertIn("worker 1.1 (process 1001) has said nothing for 30 s: it is killed", self.lines[-1])
+        self.passes(GRACE, *self.all[1:])
         self.assertEqual([each.killed for each in self.all], [True, False, False, False])
         one.ends(None, 9)
         two.ends(0)
         done = self.crew.drain()
-        self.clock.advance(LONGEST_SILENCE)
+        self.passes(LONGEST_SILENCE + GRACE + 1)
         self.assertEqual([each.killed for each in self.all], [True, False, True, True])
         self.all[2].ends(None, 9)
         self.all[3].ends(None, 9)
         self.assertEqual(self.successResultOf(done), 2)
-        said = [line for line in self.lines if "is to end and does not answer: it is killed" in line]
-        self.assertEqual(len(said), 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_that_hangs(self) -> None:
+        """It is spoken of after a few seconds, and is not up; after long it is ended, and another is started."""
+        one, two = self.served()
+        self.passes(2, two)
+        self.assertFalse(self.crew.is_silent(one))  # type: ignore[arg-type]
+        self.passes(NOTICED, two)
+        self.assertTrue(self.crew.is_silent(one))  # type: ignore[arg-type]
+        self.assertIn("worker 1.1 (process 1001) has said nothing for 5 s: its event loop", self.lines[-1])
+        self.passes(LONGEST_SILENCE - NOTICED, two)
+        self.assertEqual((one.aborted, one.killed, two.aborted), (True, False, False))
+        one.ends(None, 6)
+        self.assertIn("was ended by signal 6 (SIGABRT); it is started again", self.lines[-1])
+        self.passes(1, two)
+        self.assertEqual(len(self.all), 3)
+        self.assertFalse(self.crew.is_silent(one))  # type: ignore[arg-type]
+
+    def test_one_that_speaks_again(self) -> None:
+        """That is said once, and it has all its time again."""
+        one, two = self.served()
+        self.passes(LONGEST_SILENCE - 1, two)
+        self.passes(2, one, two)
+        self.assertIn("worker 1.1 (process 1001) speaks again, after 28 s", self.lines[-1])
+        self.passes(LONGEST_SILENCE - 1, two)
+        self.assertFalse(one.aborted)
+
+    def test_one_that_starts(self) -> None:
+        """Who does not serve yet has nothing to say."""
+        self.crew.start()
+        self.passes(LONGEST_SILENCE * 2)
+        self.assertEqual([each.aborted for each in self.all], [False, False])
+
+    def test_a_parent_that_was_held_up(self) -> None:
+        """It has heard nobody for as long, and kills nobody for it."""
+        one, two = self.served()
+        self.passes(1, one, two)
+        self.clock.advance(1000)
+        self.passes(1, one, two)
+        self.assertEqual([each.aborted for each in self.all], [False, False])
+        self.assertFalse([line for line in self.lines if "has said nothing" in line])
 
     def test_a_reload_without_descriptors(self) -> None:
         """Where the sockets cannot be passed on, that is what each says who has them not."""

@@ -12,10 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from mytls.errors import ConfigurationError
 from mytls.events import Draining, Reloaded, ReloadFailed
 from mytls.reload import NotNow
-from mytls.settings import Limits, ListenerSettings, Settings
+from mytls.settings import Limits, ListenerSettings, Log, Settings
 from mytls.workers.attendant import Failures
-from mytls.workers.child import Ended, Launch
-from mytls.workers.roles import Alone, Parent, Worker, divided, role_of
+from mytls.workers.child import Child, Ended, Launch
+from mytls.workers.estate import lineage_of_nobody
+from mytls.workers.roles import Alone, Parent, Single, Worker, divided, role_of
 from mytls.workers.seat import Seat
 
 SEAT = Seat(2, 3, 9, {})
@@ -34,6 +35,19 @@ class RoleTests(SynchronousTestCase):
         self.assertIsInstance(role_of(Settings(), launch, None), Alone)
         self.assertIsInstance(role_of(Settings(workers=2), launch, None), Parent)
         self.assertIsInstance(role_of(Settings(workers=2), launch, SEAT), Worker)
+
+    def test_who_can_be_succeeded(self) -> None:
+        """Where twistd runs it; not from within a sandbox, nor with a place that is one process's."""
+        role = role_of(Settings(), launch, None, lineage_of_nobody())
+        assert isinstance(role, Single)
+        listener = ListenerSettings.of("mytls:over=stdio\\:", {}, {})
+        for settings, why in (
+            (Settings(), ""),
+            (Settings(sandbox=True), "the sandbox lets it start nothing"),
+            (Settings(listeners=(listener,)), "stdio: is one process's"),
+        ):
+            self.assertIs(role.settings(settings), settings)
+            self.assertEqual(role._estate.why_kept, why)
 
     def test_auto(self) -> None:
         """As many as there are cores for this process; one alone where there is one."""
@@ -60,6 +74,12 @@ class RoleTests(SynchronousTestCase):
         listener = ListenerSettings.of("mytls:443", {"max-connections": 10}, {})
         settings = Worker(SEAT).settings(Settings(workers=3, listeners=(listener,), reload_interval=10))
         self.assertEqual((settings.listeners[0].max_connections, settings.reload_interval), (4, 0))
+
+    def test_the_lines_of_a_worker(self) -> None:
+        """Of the same cause each worker has its part of the lines, and one at least; where all have lines, all."""
+        for repeats, share in ((10, 4), (2, 1), (1, 1), (0, 0)):
+            settings = Worker(SEAT).settings(Settings(workers=3, log=Log(repeats=repeats)))
+            self.assertEqual(settings.log.repeats, share)
 
     def test_what_a_worker_logs(self) -> None:
         """Reloads and the drain the parent tells once; why a reload has failed is kept for it."""
@@ -100,6 +120,22 @@ class ParentTests(SynchronousTestCase):
         self.assertEqual(order, ["here", "there"])
         troubles.append("worker 2: no such file")
         self.failureResultOf(apply(cast(Any, None)), NotNow)
+
+    def test_workers_of_another_version(self) -> None:
+        """A roll that has brought other code ends with a successor; one that has not, or has failed, does not."""
+        parent, asked = Parent(2, launch()), list[str]()
+        parent.reactor(Clock())
+        self.patch(parent._estate, "hand_over", lambda: asked.append("handed over"))
+        for place in parent._crew.places:
+            place.child = Child(place.number)
+        for done, code in ((True, parent._code), (False, "other"), (True, "other")):
+            self.assertEqual(asked, [])
+            for place in parent._crew.places:
+                assert place.child is not None
+                place.child.code = code
+            self.patch(parent._crew, "roll", lambda done=done: succeed(done))
+            parent._roll()
+        self.assertEqual(asked, ["handed over"])
 
 
 class LaunchTests(SynchronousTestCase):
