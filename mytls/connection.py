@@ -37,6 +37,7 @@ from mytls.guards.policy import ask
 from mytls.hints import Circumstances, ended_by, hint
 from mytls.hosts import Host, Hosts
 from mytls.interfaces import IDrainable, IEndable
+from mytls.logs.tracebacks import Tracebacks
 from mytls.passthrough import Passthrough
 from mytls.peer import Peer
 from mytls.preludes.dialogue import Dialogue
@@ -64,6 +65,7 @@ class Listening(Protocol):
     policy: Deadline
     door: Door
     ages: Ages
+    tracebacks: Tracebacks
     draining: bool
 
     def opened(self, connection: ServerConnection) -> int:
@@ -141,10 +143,10 @@ class ServerConnection(protocol.Protocol):
         self._place = listener.door.enter(None if beginning.has_header else self._address)
         self._number = listener.opened(self)
         self._say(Accepted)
-        listener.handshake.start(self, self._late)
         if listener.hosts.plain and not beginning.has_header:
             self._begin(NO_HELLO, b"")
         else:
+            listener.handshake.start(self, self._late)
             beginning.begin()
 
     def dataReceived(self, data: bytes) -> None:
@@ -313,12 +315,14 @@ class ServerConnection(protocol.Protocol):
         )
 
     def handler_failed(self, failure: Failure) -> None:
-        """The handler raised."""
-        self._say(HandlerFailed, peer=self._peer(), detail=failure.type.__name__ if failure.type else "")
+        """The handler raised: a traceback, where it is not the same again and again, and the event."""
+        where = self._listener.tracebacks.write(failure)
+        name = failure.type.__name__ if failure.type else ""
+        self._say(HandlerFailed, peer=self._peer(), detail=name, where=where, seconds=self._age())
 
     def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
         """A backend could not be had for this client."""
-        self._say(BackendFailed, backend=backend, cause=cause, detail=detail)
+        self._say(BackendFailed, backend=backend, cause=cause, detail=detail, seconds=self._age())
 
     def lost(self, cause: Cause | None, detail: str) -> None:
         """The connection has ended; where there was no handshake, that is said already."""
@@ -540,7 +544,7 @@ class ServerConnection(protocol.Protocol):
         self._offered = tuple(hello.alpn)
         met = Peer(self._address) if hello is NO_HELLO else peer_of_hello(hello, self._address)
         peer = self._met = self._as_passed_on(met)
-        passed = self._tls = Passthrough(self.transport, self, peer)
+        passed = self._tls = Passthrough(self.transport, self, peer, self._listener.close)
         self._enters(passed, peer)
         if passed.protocol is not None:
             self.dataReceived = passed.dataReceived  # type: ignore[method-assign]  # likewise

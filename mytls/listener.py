@@ -20,6 +20,7 @@ from mytls.guards.deadlines import Deadline
 from mytls.guards.limits import Door, Refusal, Room
 from mytls.hints import Circumstances, hint
 from mytls.hosts import Hosts
+from mytls.logs.tracebacks import Tracebacks
 from mytls.review import Review, Reviewed
 from mytls.settings import Deadlines
 
@@ -60,10 +61,12 @@ class TLSFactory(protocol.Factory):
         self.close = Deadline(clock, deadlines.close)
         self.policy = Deadline(clock, deadlines.policy)
         self.observers = observers
+        self.tracebacks = Tracebacks(clock, observers.repeats)
         self.name = "unknown"
         self._last_words = Deadline(clock, deadlines.close)
         self._cuts = Deadline(clock, deadlines.close + 1)
         self._open: set[ServerConnection] = set()
+        self._ending: set[ServerConnection] = set()
         self._all_closed: list[Callable[[], object]] = []
 
     def listening_on(self, port: IListeningPort) -> None:
@@ -101,6 +104,15 @@ class TLSFactory(protocol.Factory):
             if key not in after:
                 handler.doStop()
 
+    def become(self, deadlines: Deadlines) -> None:
+        """Others than before, also for the waits that have begun; the lifetime of who is there is as it was drawn."""
+        self.ages.become(deadlines.idle, deadlines.lifetime)
+        self.handshake.become(deadlines.handshake)
+        self.policy.become(deadlines.policy)
+        self.close.become(deadlines.close)
+        self._last_words.become(deadlines.close)
+        self._cuts.become(deadlines.close + 1)
+
     def review(self, close: bool) -> Deferred[Reviewed]:
         """
         After a swap: find the connections of clients who may not enter any more.
@@ -121,10 +133,15 @@ class TLSFactory(protocol.Factory):
         return tuple(self._open)
 
     def ends(self, connection: ServerConnection) -> None:
-        """It has begun to end by our doing: close it at the close deadline, and cut it a second after that."""
+        """
+        It has begun to end by our doing: close it at the close deadline, and cut it a second after that. Who has begun
+        before has no more time for another reason.
+        """
         self.ages.stop(connection)
-        self._last_words.start(connection, connection.expire)
-        self._cuts.start(connection, connection.abort)
+        if connection not in self._ending:
+            self._ending.add(connection)
+            self._last_words.start(connection, connection.expire)
+            self._cuts.start(connection, connection.abort)
 
     def opened(self, connection: ServerConnection) -> int:
         """Count it as open. @return: its number"""
@@ -134,6 +151,7 @@ class TLSFactory(protocol.Factory):
     def closed(self, connection: ServerConnection) -> None:
         """It is gone."""
         self._open.discard(connection)
+        self._ending.discard(connection)
         self._last_words.stop(connection)
         self._cuts.stop(connection)
         if not self._open:

@@ -6,21 +6,19 @@ from typing import Any, Protocol
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from mytls.errors import Cause
+from mytls.guards.deadlines import Deadline
 from mytls.peer import Peer
-
-_log = Logger()
 
 
 class Owner(Protocol):
     """Who hears how it ends."""
 
     def handler_failed(self, failure: Failure) -> None:
-        """The handler raised; it is logged already."""
+        """The handler raised: it is this one's to write down."""
 
     def backend_failed(self, backend: str, cause: Cause, detail: str) -> None:
         """A backend that the handler wanted could not be had."""
@@ -41,9 +39,12 @@ class Passthrough:
 
     draining = False
 
-    def __init__(self, below: Any, owner: Owner, peer: Peer) -> None:
+    def __init__(self, below: Any, owner: Owner, peer: Peer, close: Deadline) -> None:
+        """@param close: how long a client may read nothing of what was written before the end"""
         self._below = below
         self._owner = owner
+        self._close = close
+        self._sent_before = -1
         self.peer = peer
         self.protocol: IProtocol | None = None
         self._header = peer.proxy_header
@@ -73,7 +74,13 @@ class Passthrough:
         @param detail: the same in a few words
         """
         self._ended = self._ended or (cause, detail)
+        self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Send all that was written, and close; who reads nothing of it for as long as the close deadline is cut."""
         self._below.loseConnection()
+        if self._sent_before < 0 and self.protocol is not None and self._has_more():
+            self._await_end()
 
     def abort_because(self, cause: Cause, detail: str) -> None:
         """The same, and what is unsent is dropped."""
@@ -88,7 +95,7 @@ class Passthrough:
     def expire(self) -> None:
         """Close when all is sent, whatever the handler still wants."""
         self._below.unregisterProducer()
-        self._below.loseConnection()
+        self.loseConnection()
 
     def queued(self) -> int:
         """How many bytes wait for the peer to read, where the transport below can tell."""
@@ -133,7 +140,7 @@ class Passthrough:
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._tell(self.protocol.readConnectionLost)
         else:
-            self._below.loseConnection()
+            self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Our direction has ended."""
@@ -142,22 +149,43 @@ class Passthrough:
 
     def connectionLost(self, reason: Failure) -> None:
         """It is gone."""
+        self._close.stop(self)
         protocol, self.protocol = self.protocol, None
         if protocol is not None:
             self._tell(protocol.connectionLost, reason)
-        clean = reason.check(ConnectionDone) is not None
-        aborted = reason.check(ConnectionAborted) is not None
+        clean = isinstance(reason.value, ConnectionDone)
+        aborted = isinstance(reason.value, ConnectionAborted)
         detail = "" if clean else "it was aborted" if aborted else "the connection was lost"
         self._owner.lost(*(self._ended or (None if clean else Cause.RESET, detail)))
 
     def handlerFailed(self, failure: Failure) -> None:
         """The handler raised: the connection ends."""
-        _log.failure("the handler failed", failure)
         if self.protocol is not None:
             name = failure.type.__name__ if failure.type else failure.type
             self._ended = self._ended or (Cause.HANDLER, f"the handler raised {name}")
         self._owner.handler_failed(failure)
         self._below.abortConnection()
+
+    def _await_end(self) -> None:
+        self._sent_before = self._sent()
+        self._close.start(self, self._late)
+
+    def _late(self) -> None:
+        """The handler may have more to write; the client has to read some of it each time."""
+        awaits_handler = not self.queued() and getattr(self._below, "producer", None) is not None
+        if awaits_handler or self._sent() > self._sent_before:
+            self._await_end()
+            return
+        detail = f"the connection was closed, and the client has read nothing for {self._close.seconds:g} s"
+        self.abort_because(Cause.RESET, detail)
+
+    def _has_more(self) -> bool:
+        """Whether something is to be read before the end; where the transport below cannot tell, there may be."""
+        below = self._below
+        return bool(self.queued()) or not hasattr(below, "queued") or getattr(below, "producer", None) is not None
+
+    def _sent(self) -> int:
+        return self.bytes_out - self.queued()
 
     def _tell(self, tell: Any, *about: Any) -> None:
         try:

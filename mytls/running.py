@@ -32,6 +32,7 @@ from mytls.guards.sandbox import Confines, Permits, Unconfined
 from mytls.guards.sources import Proxies
 from mytls.handled import Handlers, handlers_of
 from mytls.handlers.places import unsafe
+from mytls.handlers.program import ProgramFactory
 from mytls.handlers.proxy import ProxyFactory
 from mytls.hosts import Hosts
 from mytls.listener import TLSFactory
@@ -39,7 +40,7 @@ from mytls.loading import Loaded
 from mytls.privileges import Rights
 from mytls.reload import NotNow, Reloader
 from mytls.review import Reviewed
-from mytls.settings import HostSettings, Limits, ListenerSettings, Settings
+from mytls.settings import Deadlines, HostSettings, Limits, ListenerSettings, Settings
 from mytls.strings import place_of
 from mytls.tls import advice
 from mytls.tls.workload import Following, Workload
@@ -262,6 +263,7 @@ class TLSService(Service):
         self._handlers: Handlers = {}
         self.plan = plan
         self._at_start = plan.settings
+        self._deadlines = plan.settings.deadlines
         self._listening = self._starting = False
         self._trouble: CannotStart | None = None
         self._hangup: Any = None
@@ -332,7 +334,7 @@ class TLSService(Service):
             self._reloader.stop()
             self._following.only()
             self._heed_hangup(False)
-            seconds = self._at_start.deadlines.drain
+            seconds = self._deadlines.drain
             stopped = [other.drain() for other in self.others]
             stopped += [listener.stop(seconds) for listener in (*self._listeners.values(), *self._left)]
             self._drain = Drain(self._reactor, seconds, lambda: self.left)
@@ -493,7 +495,7 @@ class TLSService(Service):
         except BaseException:  # sys.exit of a handler's own too
             self._handlers = handlers
             for listener in ready.values():
-                listener.stop(self._at_start.deadlines.drain)
+                listener.stop(self._deadlines.drain)
             raise
         close = plan.settings.on_reload == "close"
         reviewed = yield gatherResults([listener.review(close) for listener in self._listeners.values()])
@@ -534,7 +536,7 @@ class TLSService(Service):
                 found.extend(listener.become(settings, hosts, serves))
             elif key[0] != "own":
                 found.append(f"{listener.where()} is gone")
-                listener.stop(self._at_start.deadlines.drain)
+                listener.stop(self._deadlines.drain)
                 self._left = [each for each in (*self._left, listener) if each.connections]
                 del running[key]
         self._listeners = running
@@ -542,6 +544,7 @@ class TLSService(Service):
             found.append(f"on-reload {self.plan.settings.on_reload} -> {plan.settings.on_reload}")
         found.extend(_only_at_start(self._at_start, self.plan.settings, plan.settings))
         found.extend(self._limited(plan.settings.limits))
+        found.extend(self._timed(plan.settings.deadlines))
         self.plan = plan
         self._following.only(*plan.workloads)
         self._warn(plan)
@@ -556,11 +559,24 @@ class TLSService(Service):
         changed = attrs.evolve(limits, **handlers) != attrs.evolve(old, **handlers)
         return ["other limits"] if changed else []
 
+    def _timed(self, deadlines: Deadlines) -> list[str]:
+        """Other deadlines hold at once, also for the waits that have begun."""
+        if deadlines == self._deadlines:
+            return []
+        self._deadlines = deadlines
+        for key, listener in self._listeners.items():
+            if key[0] != "own":
+                listener.endpoint.become(deadlines)
+        for handler in self._handlers.values():
+            if isinstance(handler, ProxyFactory | ProgramFactory):
+                handler.become(deadlines)
+        return ["other deadlines"]
+
     # --- the parts of a listener
 
     def _made(self, settings: ListenerSettings, loaded: Loaded | None) -> _Listener:
         hosts, handler, serves = self._parts(settings, loaded)
-        about = self._at_start.deadlines, self._observers, self._room
+        about = self._deadlines, self._observers, self._room
         try:
             endpoint = tls_endpoint(self._reactor, settings, hosts, *about)
         except ConfigurationError as error:
@@ -580,7 +596,7 @@ class TLSService(Service):
             endpoint.door.room = self._room
         else:
             hosts = Hosts.without_tls(HostSettings(), Proxies(), handler, name)
-            about = self._at_start.deadlines, self._observers, Door(self._room)
+            about = self._deadlines, self._observers, Door(self._room)
             endpoint = joined_endpoint(self._reactor, endpoint, hosts, *about)
         return _Listener(f"--endpoint {kind}", endpoint, None, handler, name)
 
@@ -598,7 +614,7 @@ class TLSService(Service):
 
     def _handlers_for(self, plan: Plan) -> Handlers:
         """A handler for each string, and each way to deal with its backends; those that are there already stay."""
-        at_start = attrs.evolve(plan.settings, deadlines=self._at_start.deadlines, limits=self._at_start.limits)
+        at_start = attrs.evolve(plan.settings, limits=self._at_start.limits)
         default = self._default if isinstance(self._default, str) else None
         return handlers_of(self._reactor, at_start, default, self._handlers)
 
@@ -646,7 +662,7 @@ def _by_place(plan: Plan) -> dict[Any, tuple[ListenerSettings, Loaded | None]]:
 
 def _only_at_start(first: Settings, old: Settings, new: Settings) -> list[str]:
     """What a reload leaves as it is, and should say so once. @param first: what the service runs with"""
-    names = ["deadlines", "reload_interval", "log", "keylog", "status", "unsafe_status", "workers"]
+    names = ["reload_interval", "log", "keylog", "status", "unsafe_status", "workers"]
     names += ["core_dumps", "sandbox", "sandboxed"]
     changed = [name for name in names if getattr(new, name) not in (getattr(first, name), getattr(old, name))]
     for name in ("max_threads", "max_processes"):

@@ -214,6 +214,26 @@ class EventTests(SynchronousTestCase):
         self.assertIn("valid X509 version", event.detail)
         self.assertEqual(link.handlers, [])
 
+    def test_handler_that_fails_for_everybody(self) -> None:
+        """A fault that all clients run into has ten tracebacks a minute, and each connection has its events."""
+
+        class Broken(Recorder):
+            def dataReceived(self, data: bytes) -> None:
+                raise ZeroDivisionError
+
+        first = Link(handler=RecorderFactory(Broken))
+        links = [first, *(Link(handler=first.handler, factory=first.factory) for _ in range(24))]
+        for link in links:
+            link.handshake()
+            link.clock.advance(0.25)
+            link.client.send(b"x")
+            link.to_server(link.outgoing())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 10)
+        failed = [each for each in first.events if isinstance(each, HandlerFailed)]
+        self.assertEqual(len(failed), 25)
+        self.assertRegex(failed[-1].where, r"^ZeroDivisionError at .*test_connection\.py:\d+$")
+        self.assertGreater(failed[0].seconds, 0)
+
     def test_settings_that_fail(self) -> None:
         """TLS settings that raise when a connection is made are ours to see; the client gets internal_error."""
 

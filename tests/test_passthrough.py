@@ -12,9 +12,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from mytls.errors import Cause
+from mytls.errors import Cause, TLSFailure
 from mytls.events import Accepted, Closed, Established, Event, HandlerFailed, Observers
 from mytls.hosts import Host, Hosts
+from mytls.interfaces import IEndable
 from mytls.listener import TLSFactory
 from mytls.settings import Deadlines
 from mytls.sockets import UNIXServer
@@ -32,6 +33,14 @@ class HalfCloseable(Recorder):
 
     def writeConnectionLost(self) -> None:
         self.told.append("write lost")
+
+
+@implementer(IEndable)
+class Unwilling(Recorder):
+    """Ends when it wants to."""
+
+    def end(self) -> None:
+        self.told.append("end")
 
 
 class Raises(Recorder):
@@ -135,6 +144,41 @@ class PassthroughTests(SynchronousTestCase):
             assert isinstance(closed, Closed)
             self.assertEqual((closed.cause, closed.detail), (Cause.BACKEND_REFUSED, "nobody is there"))
             self.assertIsInstance(link.recorder.lost, reason)
+
+    def test_a_client_that_reads_nothing(self) -> None:
+        """Once the handler has closed, it is cut after the close deadline; who still reads has it again."""
+        link = self.link()
+        link.to_server(self.hello)
+        link.socket.peer_reads = False
+        self.transport(link).write(b"x" * 1000)
+        self.transport(link).loseConnection()
+        self.clock.advance(4.9)
+        self.transport(link).loseConnection()
+        self.assertEqual(self.events[-1].__class__, Established)
+        self.clock.advance(0.2)
+        closed = self.events[-1]
+        assert isinstance(closed, Closed)
+        self.assertEqual(closed.cause, Cause.RESET)
+        self.assertEqual(closed.detail, "the connection was closed, and the client has read nothing for 5 s")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_end_is_begun_once(self) -> None:
+        """Who is ended for one reason has no more time when another comes."""
+        link = self.link(make=Unwilling)
+        link.to_server(self.hello)
+        (connection,) = link.factory.connections
+        link.socket.peer_reads = False
+        self.transport(link).write(b"x")
+        connection.finish(TLSFailure(Cause.LIFETIME, "it is old"))
+        self.clock.advance(4)
+        link.factory.end_connections()
+        self.clock.advance(1.9)
+        self.assertEqual((self.events[-1].__class__, self.transport(link).closing), (Established, True))
+        self.clock.advance(0.2)
+        closed = self.events[-1]
+        assert isinstance(closed, Closed)
+        self.assertEqual((closed.cause, closed.seconds < 6.2), (Cause.LIFETIME, True))
+        self.assertEqual(link.recorder.told.count("end"), 2)
 
     def test_no_deadline_of_the_handshake(self) -> None:
         """Once its ClientHello is there the client has had its handshake with us."""

@@ -460,13 +460,32 @@ class OnlyAtStartTests(RunningTests):
     """What holds from the start."""
 
     def test_said(self) -> None:
-        """A reload that finds other deadlines says that they need a restart, once."""
+        """A reload that finds what holds from the start says that it needs a restart, once."""
         self.of_file(A)
-        self.write(A, more='[deadlines]\nhandshake = "3s"\n')
+        self.write(A, more='[log]\nformat = "json"\n')
         self.reactor.pump([10.0] * 3)
         (event,) = [each for each in self.events if isinstance(each, Reloaded)]
-        self.assertEqual(event.changes, ("deadlines: needs a restart",))
-        self.assertEqual(self.reactor.listening[1].handshake.seconds, 10)
+        self.assertEqual(event.changes, ("log: needs a restart",))
+
+    def test_deadlines(self) -> None:
+        """Other deadlines hold at once, and are told once."""
+        self.of_file(A)
+        factory = self.reactor.listening[1]
+        self.write(A, more='[deadlines]\nhandshake = "3s"\nidle = "20s"\nlifetime = "1h"\nclose = "1s"\n')
+        self.reactor.pump([10.0] * 3)
+        (event,) = [each for each in self.events if isinstance(each, Reloaded)]
+        self.assertEqual(event.changes, ("other deadlines",))
+        self.assertEqual((factory.handshake.seconds, factory.close.seconds), (3, 1))
+        self.assertEqual((factory.ages.idle, factory.ages.lifetime), (20, 3600))
+
+    def test_deadline_of_the_drain(self) -> None:
+        """That of the last reload holds."""
+        made = self.of_file(A)
+        self.write(A, more='[deadlines]\ndrain = "3s"\n')
+        self.reactor.pump([10.0] * 2)
+        self.link(1)
+        made.drain()
+        self.assertEqual(made.until, self.reactor.seconds() + 3)
 
     def test_limits(self) -> None:
         """Other limits hold at once for who comes; how many threads there may be holds from the start."""
@@ -479,22 +498,22 @@ class OnlyAtStartTests(RunningTests):
         self.assertIsInstance(self.reactor.listening[1].buildProtocol(CLIENT_ADDRESS), TurnedAway)
 
     def test_new_listener(self) -> None:
-        """A listener that comes later has the deadlines of the start, as the others."""
+        """A listener that comes later has the deadlines of the last reload, as the others."""
         self.of_file(A)
         more = '[deadlines]\nhandshake = "3s"\n'
         for listeners in ((A,), (A, B)):
             self.write(*listeners, more=more)
             self.reactor.pump([10.0])
-        self.assertEqual(self.reactor.listening[2].handshake.seconds, 10)
+        self.assertEqual(self.reactor.listening[2].handshake.seconds, 3)
 
     def test_back_again(self) -> None:
         """What is said again as it was at the start needs no restart, nor is it told twice."""
         self.of_file(A)
-        for more in ('[deadlines]\nhandshake = "3s"\n', '[deadlines]\nhandshake = "3s"\n# the same\n', ""):
+        for more in ('[log]\nformat = "json"\n', '[log]\nformat = "json"\n# the same\n', ""):
             self.write(A, more=more)
             self.reactor.pump([10.0])
         told = [change for each in self.events if isinstance(each, Reloaded) for change in each.changes]
-        self.assertEqual(told, ["deadlines: needs a restart"])
+        self.assertEqual(told, ["log: needs a restart"])
 
     def test_keylog(self) -> None:
         """The key log has every connection's secrets, is its owner's alone, and each start warns of it."""

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides, implementer
+from zope.interface import directlyProvides, implementer, providedBy
 
 from mytls.errors import Cause, TLSFailure, one_line
 from mytls.handlers.places import Place, Preamble, nothing, plainly
@@ -238,7 +238,8 @@ def _hear_half_closes(transport: Any) -> None:
     """Twisted's endpoints wrap protocols in one that provides only the last of the interfaces of what it wraps."""
     protocol = getattr(transport, "protocol", None)
     if hasattr(protocol, "readConnectionLost"):
-        alsoProvides(protocol, IHalfCloseableProtocol)
+        # alsoProvides() would first make a declaration of what there is, anew for each connection.
+        directlyProvides(protocol, providedBy(protocol), IHalfCloseableProtocol)
 
 
 def _send_small_writes_at_once(transport: Any) -> None:

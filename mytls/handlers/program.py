@@ -72,6 +72,10 @@ class ProgramFactory(Factory):
         self._start = start
         self._at_the_end: Any = None
 
+    def become(self, deadlines: Deadlines) -> None:
+        """Others than before."""
+        self.close = deadlines.close
+
     def startFactory(self) -> None:
         """Clients may come. As whom their programs run is known when the process has become whom it runs as."""
         self.reactor.callWhenRunning(self._look_at_user)

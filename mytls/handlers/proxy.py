@@ -121,8 +121,7 @@ class ProxyFactory(Factory):
         self.descriptions = tuple(place.description for place in places)
         self.description = ",".join(self.descriptions)
         self.backends = Backends(self.descriptions, reactor, balance)
-        self.connect = connect
-        self.half_close = half_close
+        self.connect, self.half_close = connect, half_close
         self.on_truncation = on_truncation
         self.header = header
         self.greets = greets
@@ -134,6 +133,10 @@ class ProxyFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Client:  # type: ignore[override]  # it knows its own factory
         """A client has come."""
         return Client(self)
+
+    def become(self, deadlines: Deadlines) -> None:
+        """Others than before, for clients who come from now on."""
+        self.connect, self.half_close = deadlines.connect, deadlines.half_close
 
     def startFactory(self) -> None:
         """Clients may come."""
