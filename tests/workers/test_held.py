@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mytls.tls import files as tls_files
 from mytls.tls.files import Contents, Files
 from mytls.workers.held import HELD, Held, handed_over
+from tests.files import folder
 
 _SECRET = b"-----BEGIN PRIVATE KEY-----"
 
@@ -73,8 +74,7 @@ class FilesTests(SynchronousTestCase):
     """How it is read by who may not read the file."""
 
     def setUp(self) -> None:
-        self.folder = self.mktemp()
-        os.mkdir(self.folder)
+        self.folder = str(folder(self))
         self.key = os.path.abspath(os.path.join(self.folder, "key.pem"))
         with open(self.key, "wb") as file:
             file.write(b"as it is now")
