@@ -32,7 +32,7 @@ The map, from door to value. A module imports from those below it, never from ab
     workers.crew        the workers of a parent: kept running, told the same
     workers.silence     workers that say nothing
     workers.child       a worker, as its parent sees it
-    workers.held        what a parent has read while it could, for workers that cannot
+    workers.held        what a process has read while it could, for workers and a successor that cannot
     workers.attendant   what a worker does for its parent
     workers.seat        what a worker has from its parent
     workers.sharing     reactors that share listening sockets
@@ -81,6 +81,7 @@ The map, from door to value. A module imports from those below it, never from ab
     accepting           lets in who comes while there is room
     guards.limits       how many may be there, and how many may come
     guards.visitors     what is known of addresses
+    guards.board        what several processes count together
     guards.buckets      tokens that come back with time
     guards.sandbox      what the process can do no more
     guards.descriptors  how many descriptors connections may have
@@ -167,6 +168,7 @@ The map, from door to value. A module imports from those below it, never from ab
     logs.lines          a line, how much it matters, and what is lost of it
     status.overview     what an operator can see of a service, and ask of it
     status.counts       what has happened, counted
+    status.traffic      bytes of connections that are there
     status.lag          how late the event loop is
     events              what happened
     metrics             what is measured: of one process, of several, as Prometheus's text

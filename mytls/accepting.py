@@ -68,6 +68,7 @@ class Accepting:
                 break
             accepted = self._accepted()
             if accepted is None:
+                self._door.unclaim()
                 break
             taken += 1
             self._connect(*accepted)
@@ -80,6 +81,7 @@ class Accepting:
         if self._door.shut() is not None:
             self._door.room.wait(self)
         else:
+            self._door.unclaim()  # who is there is yet to be seen
             self._port.resumeProducing()
 
     def _wait(self, why: str) -> None:

@@ -233,6 +233,7 @@ def _service(
         own,
         handler,
         (open_log,) if keylog is None else (open_log, keylog.open),
+        role.counts(),
     )
     if settings.sandbox:
         made.sandbox = sandbox

@@ -312,6 +312,7 @@ class ServerConnection(protocol.Protocol):
             ended_by=ended_by(failure.cause),
             offer=about.offer,
             hint=hint(about),
+            limit=failure.limit,
         )
 
     def handler_failed(self, failure: Failure) -> None:

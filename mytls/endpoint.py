@@ -254,7 +254,7 @@ def tls_endpoint(
     @param room: what it has in common with other listeners
     @raise ConfigurationError: the place, or what stands in C{over=}, is no endpoint string
     """
-    door = Door(room or Room(reactor), settings.max_connections, settings.at_limit)
+    door = Door(room or Room(reactor), settings.max_connections, settings.at_limit, settings.endpoint)
     if hosts.plain:
         return joined_endpoint(reactor, plain_endpoint(reactor, settings.endpoint), hosts, deadlines, observers, door)
     about = {"deadlines": deadlines, "observers": observers, "door": door, **_place(reactor, settings)}

@@ -74,11 +74,13 @@ class TLSFailure(Exception):
     @ivar detail: what exactly was wrong, in a few words of our own or of OpenSSL's
     @ivar alert: the alert that we still have to send (RFC 8446 section 6), or None where
         OpenSSL has sent its own or none is due
+    @ivar limit: the key of the limit that it is about, where it is about one
     """
 
     cause: Cause
     detail: str
     alert: int | None = None
+    limit: str = ""
 
     def __str__(self) -> str:
         return f"{self.cause}: {self.detail}"

@@ -55,6 +55,7 @@ class Refused(ConnectionEvent):
     """
     A connection was turned away before any TLS work.
 
+    @ivar limit: the key of the limit that it was beyond, where it was one
     @ivar hint: what an operator may look at; empty where the rest says all
     @ivar full: whether anybody would have been: there is no room
     @ivar seconds: from accept to now: that is the same moment
@@ -62,6 +63,7 @@ class Refused(ConnectionEvent):
 
     cause: Cause
     detail: str = ""
+    limit: str = ""
     hint: str = ""
     full: bool = False
     seconds: float = 0.0
@@ -90,6 +92,7 @@ class HandshakeFailed(ConnectionEvent):
     @ivar ended_by: who has ended it: `client` or `server`
     @ivar offer: what the client has offered, as far as it came
     @ivar hint: what an operator may look at; empty where the rest says all
+    @ivar limit: as in L{Refused}
     """
 
     cause: Cause
@@ -100,6 +103,7 @@ class HandshakeFailed(ConnectionEvent):
     ended_by: str = "server"
     offer: Offer = attrs.field(factory=Offer)
     hint: str = ""
+    limit: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -239,6 +239,7 @@ class TLSFactory(protocol.Factory):
                 address=address_text(address),
                 cause=refusal.cause,
                 detail=refusal.detail,
+                limit=refusal.limit,
                 full=refusal.full,
                 hint=hint(Circumstances(TLSFailure(refusal.cause, refusal.detail))),
             )

@@ -78,6 +78,11 @@ FAMILIES: Mapping[str, Family] = {
             "TLS handshakes whose clients have met the handler.",
         ),
         _counter(
+            "mytls_limit_refusals_total",
+            "listener limit",
+            "Connections beyond a limit, by its key: those refused, and those whose handshake was.",
+        ),
+        _counter(
             "mytls_handshake_failures_total",
             "listener cause",
             "Accepted connections whose clients have not met the handler, but for the silent ones.",

@@ -26,6 +26,7 @@ from mytls.endpoint import TLSServerEndpoint, joined_endpoint, tls_endpoint
 from mytls.errors import ConfigurationError, one_line
 from mytls.events import Observers
 from mytls.exitstatus import ExitStatus
+from mytls.guards.board import ALONE, Counts
 from mytls.guards.descriptors import Budget
 from mytls.guards.limits import Door, Room
 from mytls.guards.sandbox import Confines, Permits, Unconfined
@@ -246,12 +247,14 @@ class TLSService(Service):
         own: Mapping[int, IStreamServerEndpoint],
         handler: IProtocolFactory | str | None,
         first: Iterable[Callable[[], object]] = (),
+        counts: Counts = ALONE,
     ) -> None:
         """
         @param plan: what is served first
         @param reloader: makes what keeps it as the files say, with this service's way to apply a plan
         @param own: endpoints that the program has made, by their places in the order of the listeners
         @param handler: what gets the bytes where the settings of a host do not say it
+        @param counts: where connections are counted
         @param first: what is done before it listens; raises L{ConfigurationError} where that cannot be
         @raise ConfigurationError: a handler, or the endpoint of another's, cannot be had
         """
@@ -271,7 +274,7 @@ class TLSService(Service):
         self.on_reload: Callable[[Deferred[bool]], object] = lambda done: None
         self._drain: Drain | None = None
         self._asked = False
-        self._room = Room(reactor, plan.settings.limits)
+        self._room = Room(reactor, plan.settings.limits, counts=counts)
         self._handlers = self._handlers_for(plan)
         self._listeners = {key: self._made(*each) for key, each in _by_place(plan).items()}
         order = list(self._listeners.items())

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from mytls.errors import Cause, TLSFailure
-from mytls.guards.buckets import Bucket
+from mytls.guards.board import ALONE, Counts
 from mytls.guards.descriptors import Budget
 from mytls.guards.visitors import Visitor, Visitors, key_of
 from mytls.settings import Limits
@@ -28,6 +28,8 @@ _log = Logger()
 
 #: Seconds between two lines about the same trouble.
 _QUIET = 1.0
+#: Seconds between two looks whether another process has made room.
+_LOOK = 0.05
 
 
 @attrs.frozen
@@ -35,11 +37,13 @@ class Refusal:
     """
     Why somebody may not come.
 
+    @ivar limit: the key of the limit, where it is one
     @ivar full: whether nobody may
     """
 
     cause: Cause
     detail: str
+    limit: str = ""
     full: bool = False
 
 
@@ -56,22 +60,32 @@ class Room:
 
     @ivar limits: what holds now; can be set at any time
     @ivar budget: what connections may have of the process's descriptors
-    @ivar open: how many connections there are
+    @ivar open: how many connections there are in this process
     @ivar handshaking: how many of them have not finished their handshake
+    @ivar counts: where processes count together
     @ivar paused: whether nobody is to be accepted, however much room there is
     """
 
-    def __init__(self, clock: IReactorTime, limits: Limits | None = None, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
+        counts: Counts = ALONE,
+    ) -> None:
         self.clock = clock
         self.limits = limits or Limits()
         self.budget = budget or Budget()
+        self.counts = counts
         self.open = 0
         self.handshaking = 0
         self.paused = False
         self._descriptors = 0
-        self._accepts = Bucket(clock.seconds(), self.limits.accepts_per_second)
-        self._handshakes = Bucket(clock.seconds(), self.limits.handshakes_per_second)
-        self._visitors = Visitors()
+        self._of_open, self._of_handshakes = counts.row("open"), counts.row("handshakes")
+        self._of_complaints = counts.row("complaints")
+        self._accepts = self._of_open.bucket(0, clock.seconds(), self.limits.accepts_per_second)
+        self._handshakes = self._of_handshakes.bucket(0, clock.seconds(), self.limits.handshakes_per_second)
+        self._visitors = Visitors(counts=counts)
         self._shut: dict[Accepts, None] = {}
         self._timer: IDelayedCall | None = None
         self._complained = -_QUIET
@@ -84,8 +98,11 @@ class Room:
             if found is not None:
                 return found
         found = self.full(descriptors)
-        if found is None and limits.accepts_per_second:
-            self._accepts.take(self.clock.seconds(), limits.accepts_per_second)
+        rate = limits.accepts_per_second
+        if found is None and rate and not self._accepts.take(self.clock.seconds(), rate):
+            found = self._too_fast()
+        if found is not None:
+            self._claimed_by_nobody(address)
         return found
 
     def refusal_of(self, address: IAddress | None) -> Refusal | None:
@@ -96,44 +113,72 @@ class Room:
         visitor = self._visit(key, now)
         most, rate = limits.max_connections_per_address, limits.accepts_per_second_per_address
         if rate and not visitor.accepts.take(now, rate):
-            which = "limits.accepts-per-second-per-address"
-            return Refusal(Cause.RATE, f"too many connections a second of {visitor.key}, and {which} is {rate}")
-        if most and visitor.open >= most:
-            there = _there(visitor.open, f" of {visitor.key}")
-            return Refusal(Cause.LIMIT, f"{there}, and limits.max-connections-per-address is {most}")
+            which = "accepts-per-second-per-address"
+            said = f"too many connections a second of {visitor.key}, and limits.{which} is {rate}"
+            return Refusal(Cause.RATE, said, which)
+        if most and not visitor.row.claims(visitor.open, most):
+            there = _there(visitor.open + visitor.row.elsewhere(), f" of {visitor.key}")
+            which = "max-connections-per-address"
+            return Refusal(Cause.LIMIT, f"{there}, and limits.{which} is {most}", which)
         return None
 
     def full(self, descriptors: int) -> Refusal | None:
-        """Why nobody may come now, whoever it is. @param descriptors: how many one would need"""
+        """
+        Why nobody may come now, whoever it is; where somebody may, the place is claimed.
+
+        @param descriptors: how many one would need
+        """
         limits = self.limits
-        if limits.max_connections and self.open >= limits.max_connections:
-            return _full(f"{_there(self.open)}, and limits.max-connections is {limits.max_connections}")
+        if limits.max_connections and not self._of_open.claims(self.open, limits.max_connections):
+            there = _there(self.open + self._of_open.elsewhere())
+            return _full(f"{there}, and limits.max-connections is {limits.max_connections}", "max-connections")
         if self.budget.most and self._descriptors + descriptors > self.budget.most:
-            return _full(f"too many open files: {_there(self.open)}, of {self.budget.limit} files")
-        if limits.max_handshakes and self.handshaking >= limits.max_handshakes:
-            under_way = "1 handshake is" if self.handshaking == 1 else f"{self.handshaking} handshakes are"
-            return _full(f"{under_way} under way, and limits.max-handshakes is {limits.max_handshakes}")
+            return _full(f"too many open files: {_there(self.open)}, of {self.budget.limit} files", "open-files")
+        if limits.max_handshakes and not self._of_handshakes.claims(self.handshaking, limits.max_handshakes):
+            there_are = self.handshaking + self._of_handshakes.elsewhere()
+            under_way = "1 handshake is" if there_are == 1 else f"{there_are} handshakes are"
+            said = f"{under_way} under way, and limits.max-handshakes is {limits.max_handshakes}"
+            return _full(said, "max-handshakes")
         if limits.accepts_per_second and self._accepts.wait(self.clock.seconds(), limits.accepts_per_second):
-            said = f"too many connections a second, and limits.accepts-per-second is {limits.accepts_per_second}"
-            return _full(said, Cause.RATE)
+            return self._too_fast()
         return None
+
+    def _too_fast(self) -> Refusal:
+        rate = self.limits.accepts_per_second
+        said = f"too many connections a second, and limits.accepts-per-second is {rate}"
+        return _full(said, "accepts-per-second", Cause.RATE)
+
+    def unclaim(self) -> None:
+        """Nobody has come for whom there was a place."""
+        if self.counts.shared:
+            self._of_open.write(self.open)
+            self._of_handshakes.write(self.handshaking)
+
+    def _claimed_by_nobody(self, address: IAddress | None) -> None:
+        key = key_of(address) if self.counts.shared and self.limits.max_connections_per_address else None
+        if key is not None:
+            visitor = self._visit(key, self.clock.seconds())
+            visitor.row.write(visitor.open)
 
     def begin_handshake(self, visitor: Visitor | None) -> None:
         """A ClientHello has come. @raise TLSFailure: too many have"""
         limits, now = self.limits, self.clock.seconds()
         rate = limits.handshakes_per_second_per_address
         if rate and visitor is not None and not visitor.handshakes.take(now, rate):
-            which = "limits.handshakes-per-second-per-address"
-            raise TLSFailure(Cause.RATE, f"too many handshakes a second of {visitor.key}, and {which} is {rate}")
+            which = "handshakes-per-second-per-address"
+            said = f"too many handshakes a second of {visitor.key}, and limits.{which} is {rate}"
+            raise TLSFailure(Cause.RATE, said, limit=which)
         rate = limits.handshakes_per_second
         if rate and not self._handshakes.take(now, rate):
             said = f"too many handshakes a second, and limits.handshakes-per-second is {rate}"
-            raise TLSFailure(Cause.RATE, said)
+            raise TLSFailure(Cause.RATE, said, limit="handshakes-per-second")
 
     def enter(self, address: IAddress | None, descriptors: int) -> Visitor | None:
         """One more is there. @return: what counts those of its address, where that is bounded"""
         self.open += 1
+        self._of_open.write(self.open)
         self.handshaking += 1
+        self._of_handshakes.write(self.handshaking)
         self._descriptors += descriptors
         return self.visitor_of(address)
 
@@ -149,18 +194,20 @@ class Room:
         key = key_of(address)
         visitor = None if key is None else self._visit(key, self.clock.seconds())
         if visitor is not None:
-            visitor.open += 1
+            visitor.enter()
         return visitor
 
     def leave(self, descriptors: int) -> None:
         """One is gone."""
         self.open -= 1
+        self._of_open.write(self.open)
         self._descriptors -= descriptors
         self.look()
 
     def met(self) -> None:
         """A handshake has ended, one way or the other."""
         self.handshaking -= 1
+        self._of_handshakes.write(self.handshaking)
         if self._shut:
             self.look()
 
@@ -168,7 +215,9 @@ class Room:
         """Tell it when there may be room."""
         self._shut[who] = None
         rate = self.limits.accepts_per_second
-        seconds = self._accepts.wait(self.clock.seconds(), rate) if rate else 0
+        seconds = self._accepts.wait(self.clock.seconds(), rate) if rate else 0.0
+        if self.counts.shared:
+            seconds = max(seconds, _LOOK)
         if seconds and self._timer is None:
             self._timer = self.clock.callLater(seconds, self._rang)
 
@@ -182,7 +231,7 @@ class Room:
     def complain(self, line: str) -> None:
         """Log it, but for what is said again and again."""
         now = self.clock.seconds()
-        if now - self._complained >= _QUIET:
+        if now - self._complained >= _QUIET and self._of_complaints.once(now, _QUIET):
             self._complained = now
             _log.warn("{line}", line=line)
 
@@ -200,8 +249,8 @@ def _there(count: int, of_whom: str = "") -> str:
     return f"1 connection{of_whom} is there" if count == 1 else f"{count} connections{of_whom} are there"
 
 
-def _full(detail: str, cause: Cause = Cause.LIMIT) -> Refusal:
-    return Refusal(cause, detail, full=True)
+def _full(detail: str, limit: str, cause: Cause = Cause.LIMIT) -> Refusal:
+    return Refusal(cause, detail, limit, full=True)
 
 
 class Door:
@@ -214,21 +263,31 @@ class Door:
     @ivar open: how many it has
     """
 
-    def __init__(self, room: Room, most: int = 0, at_limit: str | None = None) -> None:
+    def __init__(self, room: Room, most: int = 0, at_limit: str | None = None, name: str = "") -> None:
+        """@param name: which listener it is, for other processes that have it too"""
         self.room = room
         self.most = most
         self.at_limit = at_limit
         self.descriptors = 1
         self.open = 0
+        self._row = room.counts.row(f"at {name}")
 
     def shut(self) -> Refusal | None:
         """Why nobody is to be accepted now: who comes waits until there is room."""
-        limits = self.room.limits
+        limits, found = self.room.limits, None
         if self.most and (self.at_limit or limits.at_limit) == "wait":
-            own = self._own_refusal()
-            if own is not None:
-                return own
-        return self.room.full(self.descriptors) if limits.at_limit == "wait" else None
+            found = self._own_refusal()
+        if found is None and limits.at_limit == "wait":
+            found = self.room.full(self.descriptors)
+        if found is not None:
+            self.unclaim()
+        return found
+
+    def unclaim(self) -> None:
+        """Nobody has come for whom there was a place."""
+        if self.room.counts.shared:
+            self._row.write(self.open)
+            self.room.unclaim()
 
     def refusal(self, address: IAddress | None) -> Refusal | None:
         """
@@ -236,12 +295,21 @@ class Door:
 
         @param address: whose it counts as; None where that is not known yet
         """
-        return self._own_refusal() or self.room.refusal(address, self.descriptors)
+        found = self._own_refusal() or self.room.refusal(address, self.descriptors)
+        if found is not None:
+            self.unclaim()
+        return found
 
     def _own_refusal(self) -> Refusal | None:
-        if self.most and self.open >= self.most:
-            return _full(f"{_there(self.open, ' of this listener')}, and its max-connections is {self.most}")
+        if self.most and not self._row.claims(self.open, self.most):
+            there = _there(self.open + self._row.elsewhere(), " of this listener")
+            return _full(f"{there}, and its max-connections is {self.most}", "listener-max-connections")
         return None
+
+    def entered(self, more: int) -> None:
+        """So many have come, or gone."""
+        self.open += more
+        self._row.write(self.open)
 
     def enter(self, address: IAddress | None) -> Place:
         """It is there. @param address: as in C{refusal}"""
@@ -258,7 +326,7 @@ class Place:
         self._descriptors = door.descriptors
         self._handshaking = True
         self._visitor = door.room.enter(address, self._descriptors)
-        door.open += 1
+        door.entered(1)
 
     def belongs_to(self, address: IAddress | None) -> None:
         """Only now it is known whose it is. @raise TLSFailure: there are too many of that address"""
@@ -266,7 +334,7 @@ class Place:
         if room.limits.max_connections_per_address or room.limits.accepts_per_second_per_address:
             refusal = room.refusal_of(address)
             if refusal is not None:
-                raise TLSFailure(refusal.cause, refusal.detail)
+                raise TLSFailure(refusal.cause, refusal.detail, limit=refusal.limit)
         self._visitor = room.visitor_of(address)
 
     def begin_handshake(self) -> None:
@@ -283,6 +351,6 @@ class Place:
         """It is gone."""
         self.met()
         if self._visitor is not None:
-            self._visitor.open -= 1
-        self._door.open -= 1
+            self._visitor.leave()
+        self._door.entered(-1)
         self._door.room.leave(self._descriptors)

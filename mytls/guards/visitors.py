@@ -7,7 +7,8 @@ import ipaddress
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from mytls.guards.buckets import FULL_AFTER, Bucket
+from mytls.guards.board import ALONE, Count, Counts
+from mytls.guards.buckets import FULL_AFTER
 
 #: How many addresses are told apart.
 MOST = 100_000
@@ -40,20 +41,32 @@ class Visitor:
     One address.
 
     @ivar key: as in L{key_of}
-    @ivar open: how many connections it has
+    @ivar row: what other processes know of it
+    @ivar open: how many connections it has in this process
     @ivar accepts: bounds those that it makes
     @ivar handshakes: bounds those that it begins a handshake in
     @ivar seen: when it has come last
     """
 
-    __slots__ = ("accepts", "handshakes", "key", "open", "seen")
+    __slots__ = ("accepts", "handshakes", "key", "open", "row", "seen")
 
-    def __init__(self, key: str, now: float, accepts: int, handshakes: int) -> None:
+    def __init__(self, key: str, row: Count, now: float, accepts: int, handshakes: int) -> None:
         self.key = key
+        self.row = row
         self.open = 0
-        self.accepts = Bucket(now, accepts)
-        self.handshakes = Bucket(now, handshakes)
+        self.accepts = row.bucket(0, now, accepts)
+        self.handshakes = row.bucket(1, now, handshakes)
         self.seen = now
+
+    def enter(self) -> None:
+        """It has one connection more."""
+        self.open += 1
+        self.row.write(self.open)
+
+    def leave(self) -> None:
+        """One is gone."""
+        self.open -= 1
+        self.row.write(self.open)
 
 
 class Visitors:
@@ -63,8 +76,10 @@ class Visitors:
     Where the table is full and the oldest all have connections, those who are new count together, as one address.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, counts: Counts = ALONE) -> None:
+        """@param counts: where processes count together"""
         self._most = most
+        self._counts = counts
         self._known: dict[str, Visitor] = {}
         self._others: Visitor | None = None
 
@@ -74,11 +89,12 @@ class Visitors:
     def visit(self, key: str, now: float, accepts: int, handshakes: int) -> Visitor:
         """Somebody comes from there. @param accepts: how many may come each second; C{handshakes} likewise"""
         found = self._known.pop(key, None)
-        if found is None:
+        if found is None or not (found.open or found.row.kept):
             self._make_room(now)
-            if len(self._known) >= self._most:
+            row = None if len(self._known) >= self._most else self._counts.row_of(key)
+            if row is None:
                 return self._one_of_others(now, accepts, handshakes)
-            found = Visitor(key, now, accepts, handshakes)
+            found = Visitor(key, row, now, accepts, handshakes)
         found.seen = now
         self._known[key] = found
         return found
@@ -99,5 +115,6 @@ class Visitors:
 
     def _one_of_others(self, now: float, accepts: int, handshakes: int) -> Visitor:
         if self._others is None:
-            self._others = Visitor("addresses that are too many to be told apart", now, accepts, handshakes)
+            row = self._counts.row("others")
+            self._others = Visitor("addresses that are too many to be told apart", row, now, accepts, handshakes)
         return self._others

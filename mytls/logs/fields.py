@@ -78,6 +78,7 @@ def _(event: Refused) -> dict[str, Any]:
         **_whence(event),
         "cause": event.cause,
         "detail": _quoting(event.detail),
+        "limit": event.limit or None,
         "hint": _quoting(event.hint),
         "seconds": _seconds(event.seconds),
     }
@@ -91,6 +92,7 @@ def _(event: HandshakeFailed) -> dict[str, Any]:
         "server_name": event.server_name,
         "cause": event.cause,
         "detail": _quoting(event.detail),
+        "limit": event.limit or None,
         "hint": _quoting(event.hint),
         "ended_by": event.ended_by,
         "silent": event.silent,

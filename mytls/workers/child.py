@@ -16,6 +16,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mytls.errors import one_line
+from mytls.guards.board import Column
 from mytls.workers.channel import Channel, Values, opened
 from mytls.workers.held import Held
 from mytls.workers.lines import Receiver
@@ -124,22 +126,29 @@ class Child(ProcessProtocol):
         self._channel = Channel({"ready": self._is_ready, "report": self._reports}, lambda: None)
         self._lines = Receiver(f"worker {number}")
 
-    def start(self, reactor: Any, launch: Launch, workers: int, sockets: Mapping[str, int]) -> None:
+    def start(
+        self,
+        reactor: Any,
+        launch: Launch,
+        workers: int,
+        sockets: Mapping[str, int],
+        counts: Column | None = None,
+    ) -> None:
         """
         Start its process.
 
         @param reactor: provides C{IReactorProcess} and C{IReactorSocket}
         @param workers: how many there are
         @param sockets: the listening sockets, by their names
+        @param counts: where it counts with the others
         """
         self._reactor = reactor
         self.clocked = reactor.seconds()
         try:
-            self._start(launch, workers, sockets)
+            self._start(launch, workers, sockets, counts)
         except OSError as error:
-            _log.error(
-                "worker {number}: {program}: {why}", number=self.number, program=sys.executable, why=error.strerror
-            )
+            what = one_line(error.filename or sys.executable)
+            _log.error("worker {number}: {what}: {why}", number=self.number, what=what, why=error.strerror)
             reactor.callLater(0, self._has_ended, Ended(1))
 
     def ask(self, word: str, said: Values | None = None, descriptors: Sequence[int] = ()) -> Deferred[Values]:
@@ -179,11 +188,13 @@ class Child(ProcessProtocol):
         if not self.ended.called:
             self._has_ended(_ended(reason))
 
-    def _start(self, launch: Launch, workers: int, sockets: Mapping[str, int]) -> None:
-        """@raise OSError: there are no descriptors, or no processes"""
+    def _start(self, launch: Launch, workers: int, sockets: Mapping[str, int], counts: Column | None) -> None:
+        """@raise OSError: there are no descriptors, or no processes, or its folder is not this user's to enter"""
+        os.stat(os.path.join(launch.folder, "."))
         mine, its = socket.socketpair()
         with mine, its, open(os.devnull, "rb", buffering=0) as nothing:
-            passed = Passed.to(self.number, workers, its.fileno(), sockets, launch.of_systemd, nothing.fileno())
+            its_seat = self.number, workers, its.fileno(), sockets, launch.of_systemd, nothing.fileno(), counts
+            passed = Passed.to(*its_seat)
             opened(self._reactor, mine.detach(), self._channel)
             command = launch.command()
             environ = {**without_seat(launch.environ), **passed.environ}

@@ -13,10 +13,13 @@ from collections.abc import Mapping, MutableMapping, Sequence
 
 import attrs
 
+from mytls.guards.board import Board, Column
 from mytls.workers.sharing import FIRST, adopted_name, is_ours
 
 _WORKER, _WORKERS, _CHANNEL, _NAMES = "MYTLS_WORKER", "MYTLS_WORKERS", "MYTLS_CHANNEL", "LISTEN_FDNAMES"
 _COUNT, _PID = "LISTEN_FDS", "LISTEN_PID"
+#: The descriptor of what all workers count on, and which column is this one's.
+_BOARD = "MYTLS_BOARD"
 #: What a successor has from its predecessor: that one's version and process, and two descriptors.
 _SUCCESSOR = "MYTLS_SUCCEEDS"
 #: What stands in place of a socket of systemd's that is not served.
@@ -32,12 +35,14 @@ class Seat:
     @ivar workers: how many there are
     @ivar channel: the descriptor of the socket to the parent
     @ivar sockets: the descriptors of listening sockets, by their names
+    @ivar counts: where all workers count together; None where there was no room for this one
     """
 
     number: int
     workers: int
     channel: int
     sockets: Mapping[str, int]
+    counts: Column | None = None
 
     @classmethod
     def taken(cls, environ: MutableMapping[str, str]) -> Seat | None:
@@ -56,7 +61,16 @@ class Seat:
             if name != NOTHING:
                 sockets[name if is_ours(name) else adopted_name(descriptor)] = descriptor
         os.set_inheritable(channel, False)
-        return cls(number, workers, channel, sockets)
+        return cls(number, workers, channel, sockets, _column(environ.pop(_BOARD, "")))
+
+
+def _column(said: str) -> Column | None:
+    """@param said: the descriptor of the board, and the number of the column"""
+    if not said:
+        return None
+    descriptor, number = map(int, said.split(":"))
+    os.set_inheritable(descriptor, False)
+    return Board(descriptor).column(number)
 
 
 @attrs.frozen
@@ -80,6 +94,7 @@ class Passed:
         sockets: Mapping[str, int],
         of_systemd: Sequence[str],
         nothing: int,
+        counts: Column | None = None,
     ) -> Passed:
         """
         Make a seat.
@@ -88,19 +103,21 @@ class Passed:
         @param sockets: the listening sockets, by their names
         @param of_systemd: the names of those that systemd has passed to the parent
         @param nothing: a descriptor of C{/dev/null}
+        @param counts: where it counts
         """
         names, descriptors = passed_on(sockets, of_systemd, nothing)
         last = FIRST + len(names)
-        return cls(
-            {
-                _WORKER: str(number),
-                _WORKERS: str(workers),
-                _CHANNEL: str(last),
-                _COUNT: str(len(names)),
-                _NAMES: ":".join(names),
-            },
-            {**descriptors, last: channel},
-        )
+        environ = {
+            _WORKER: str(number),
+            _WORKERS: str(workers),
+            _CHANNEL: str(last),
+            _COUNT: str(len(names)),
+            _NAMES: ":".join(names),
+        }
+        if counts is None:
+            return cls(environ, {**descriptors, last: channel})
+        environ[_BOARD] = f"{last + 1}:{counts.number}"
+        return cls(environ, {**descriptors, last: channel, last + 1: counts.board.descriptor})
 
 
 def passed_on(sockets: Mapping[str, int], of_systemd: Sequence[str], nothing: int) -> tuple[list[str], dict[int, int]]:
@@ -120,5 +137,5 @@ def passed_on(sockets: Mapping[str, int], of_systemd: Sequence[str], nothing: in
 
 def without_seat(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment that tells of no sockets and no parent."""
-    ours = (_WORKER, _WORKERS, _CHANNEL, _SUCCESSOR, _NAMES, _COUNT, _PID)
+    ours = (_WORKER, _WORKERS, _CHANNEL, _BOARD, _SUCCESSOR, _NAMES, _COUNT, _PID)
     return {name: value for name, value in environ.items() if name not in ours}

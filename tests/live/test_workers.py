@@ -155,6 +155,44 @@ def test_both_serve_and_one_that_is_killed_is_replaced(certificates: Certificate
         assert metrics[f'mytls_connections_accepted_total{{listener="127.0.0.1:{server.port}"}}'] == 41
 
 
+def test_limits_are_of_the_whole(certificates: Certificates, serve: Serve) -> None:
+    """Exactly as many are let in as the limit says, whichever worker has them, one that is killed or replaced too."""
+    context, most, limit = trusting(certificates.root), 7, "max-connections-per-address"
+
+    def let_in(stack: ExitStack) -> list[ssl.SSLSocket]:
+        found = []
+        for _ in range(20):
+            try:
+                client = stack.enter_context(connected(server.port, context))
+                found += [client] if asks_and_hears(client, b"hello") else []
+            except OSError:  # refused
+                continue
+        return found
+
+    words = ("--endpoint", certificates.ecdsa.endpoint(), f"--limits-{limit}", str(most), *_WORKERS, *_STATUS)
+    with serve(*words) as server, ExitStack() as stack:
+        all_serve(server)
+        clients = let_in(stack)
+        assert len(clients) == most
+        assert (
+            _metrics(server)[f'mytls_limit_refusals_total{{limit="{limit}",listener="127.0.0.1:{server.port}"}}'] == 13
+        )
+        for client in clients[:2]:
+            client.close()
+        until(lambda: asked(server, "/status")["connections"]["open"] == most - 2, "two have gone")
+        clients = [*clients[2:], *let_in(stack)]
+        assert len(clients) == most
+
+        os.kill(pids(server)[1], signal.SIGKILL)
+        server.wait_for(r"started again in 1 s")
+        clients = [client for client in clients if not _gone(client)]
+        assert len(let_in(stack)) == most - len(clients)
+        all_serve(server)
+        server.process.send_signal(signal.SIGUSR2)
+        server.wait_for("all 2 workers are new")
+        assert let_in(stack) == []
+
+
 #: A handler that holds up its worker for ever.
 _BLOCKS = """
 import time
@@ -341,6 +379,14 @@ def _metrics(server: Running) -> dict[str, float]:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as one:
         return int(one.getsockname()[1])
+
+
+def _gone(client: ssl.SSLSocket) -> bool:
+    """Whether its worker has ended."""
+    try:
+        return not asks_and_hears(client, b"still there?")
+    except OSError:
+        return True
 
 
 def _silent(client: ssl.SSLSocket) -> bool:
