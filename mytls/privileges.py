@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import resource
@@ -10,6 +11,7 @@ from typing import ClassVar
 from mytls.errors import ConfigurationError
 
 _GIVEN_UP = "the service has given up the privileges that it was started with"
+_PR_SET_DUMPABLE = 4
 _OUTSIDE = "outside of the sandbox, which is as the configuration was when the service was started"
 
 
@@ -59,6 +61,14 @@ def is_user(number: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+def keep_to_itself() -> None:
+    """
+    From now on no other process of this user may look into this one; nor is a core left of it (prctl(2),
+    C{PR_SET_DUMPABLE}). The system does the same where a process gives root up, until that executes a program.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def leave_no_core() -> None:

@@ -26,7 +26,7 @@ from mytls.systemd.notify import Nobody
 from mytls.systemd.supervised import Supervision
 from mytls.table import table
 from mytls.workers.child import LONGEST_SILENCE, Launch
-from mytls.workers.held import handed_over
+from mytls.workers.held import Held
 from mytls.workers.inheritance import Inheritance
 from mytls.workers.relaunch import PidFile, Relaunch
 from mytls.workers.roles import Alone, Role, role_of
@@ -66,6 +66,7 @@ class Options(usage.Options):
         self._words: tuple[str, ...] = ()
         self._environ: Mapping[str, str] = {}
         self._inheritance: Inheritance | None = None
+        self._held = Held()
         self.role: Role = Alone()
         self.service: TLSService | None = None
 
@@ -131,6 +132,7 @@ class Options(usage.Options):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         # So must nothing that is to be handed over; what is ignored, programs of `exec:` would ignore too.
         signal.signal(signal.SIGUSR2, lambda number, frame: None)
+        self._held = Held.handed_over(os.environ)
         self._environ = dict(os.environ)
         self._inheritance = Inheritance.taken(os.environ)
         self._supervision = Supervision.asked(os.environ, waits=self._inheritance is not None)
@@ -156,7 +158,7 @@ class Options(usage.Options):
             options=given,
             observers=self._supervision.observers,
             role_for=self._role_for,
-            held=handed_over(os.environ),
+            held=self._held.contents,
         )
 
     def _of_strings(self, given: dict[str, Any]) -> TLSService:
@@ -168,13 +170,16 @@ class Options(usage.Options):
             settings,
             observers=self._supervision.observers,
             role_for=self._role_for,
-            held=handed_over(os.environ),
+            held=self._held.contents,
         )
         made.greeting = f"connect with: {command}" if command else ""
         return made
 
     def _role_for(self, settings: Settings) -> Role:
-        self.role = role_of(settings, self._launch, Seat.taken(os.environ), self._lineage())
+        seat = Seat.taken(os.environ)
+        self.role = role_of(settings, self._launch, seat, self._lineage())
+        if seat is not None:
+            self._held.forget()  # it is for the loading that goes on
         return self.role
 
     def _launch(self) -> Launch:
@@ -189,6 +194,7 @@ class Options(usage.Options):
             dict(os.environ),
             self._of_systemd(),
             longest_silence=self._supervision.seconds or LONGEST_SILENCE,
+            held=self._held,
         )
 
     def _lineage(self) -> Lineage | None:
@@ -197,7 +203,8 @@ class Options(usage.Options):
             return None
         command = str(self.parent.subCommand)
         about = sys.argv, command, self._words, self.parent, self._environ, self._of_systemd()
-        return Lineage(Relaunch.of(*about), PidFile(self.parent), self._supervision.turn, self._inheritance)
+        turn = self._supervision.turn
+        return Lineage(Relaunch.of(*about), PidFile(self.parent), turn, self._inheritance, self._held)
 
     def _of_systemd(self) -> tuple[str, ...]:
         """The names of the sockets that systemd has passed."""

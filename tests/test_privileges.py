@@ -28,6 +28,16 @@ os.abort()
 """
 
 
+#: Says whether others may look into it (prctl(2), PR_GET_DUMPABLE), before and afterwards.
+CLOSED = """
+import ctypes
+from mytls.privileges import keep_to_itself
+print(ctypes.CDLL(None).prctl(3))
+keep_to_itself()
+print(ctypes.CDLL(None).prctl(3))
+"""
+
+
 class RightsTests(SynchronousTestCase):
     """A file that is not ours to read."""
 
@@ -113,6 +123,15 @@ class FilesTests(SynchronousTestCase):
         self.assertIn("Permission denied as user", str(error.strerror))
         self.assertIn("given up the privileges", str(error.strerror))
         self.assertFalse(again.changed())
+
+
+class LookedIntoTests(SynchronousTestCase):
+    """A process that has secrets of another user's."""
+
+    def test_closed(self) -> None:
+        """Others of its own user may look into it no more."""
+        done = subprocess.run([sys.executable, "-c", CLOSED], capture_output=True, check=True, text=True)
+        self.assertEqual(done.stdout.split(), ["1", "0"])
 
 
 class CoreTests(SynchronousTestCase):

@@ -27,6 +27,7 @@ from mytls.events import (
     ReloadFailed,
 )
 from mytls.metrics import OF_CONNECTIONS, OF_HANDSHAKES
+from mytls.status.traffic import Traffic
 
 #: The word for an end that has no cause: each side has said that it was finished.
 CLEAN = "clean"
@@ -75,6 +76,7 @@ class OfListener:
 
     @ivar handshakes: how many by version, group and whether they were resumed
     @ivar refused: how many by cause, as are C{failed}, C{closed} (without a cause: L{CLEAN}) and C{backend_failures}
+    @ivar limited: how many of the refused and the failed were beyond a limit, by its key
     @ivar silent: how many have connected, said nothing and gone: health checks and port scans, which are no failures
     @ivar bytes_in: of connections that have ended, as is C{bytes_out}
     """
@@ -84,6 +86,7 @@ class OfListener:
         self.bytes_in = self.bytes_out = 0
         self.refused: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.backend_failures: Counter[str] = Counter()
         self.handshakes: Counter[tuple[str, str, str]] = Counter()
@@ -97,6 +100,7 @@ class Counts:
 
     @ivar listeners: what has happened at each, by its address
     @ivar backends: how often each could not be had, by the handler string and the backend's endpoint string
+    @ivar traffic: bytes of connections that have not ended
     @ivar last_reload: the last event of a reload, and when that was by C{time.time}; None while there was none
     """
 
@@ -104,6 +108,7 @@ class Counts:
         """@param now: as C{time.time}"""
         self.listeners: dict[str, OfListener] = {}
         self.backends: Counter[tuple[str, str]] = Counter()
+        self.traffic = Traffic()
         self.last_reload: tuple[float, Reloaded | ReloadFailed] | None = None
         self._now = now
         self._count: Mapping[type[Event], Callable[[Any], None]] = {
@@ -140,7 +145,10 @@ class Counts:
         self.at(event.listener).accepted += 1
 
     def _refused(self, event: Refused) -> None:
-        self.at(event.listener).refused[_cause(event.cause)] += 1
+        listener = self.at(event.listener)
+        listener.refused[_cause(event.cause)] += 1
+        if event.limit:
+            listener.limited[event.limit] += 1
 
     def _established(self, event: Established) -> None:
         listener, peer = self.at(event.listener), event.peer
@@ -153,10 +161,13 @@ class Counts:
 
     def _handshake_failed(self, event: HandshakeFailed) -> None:
         listener = self.at(event.listener)
+        self.traffic.forget(event.connection)
         if event.silent and event.cause in _GONE:
             listener.silent += 1
         else:
             listener.failed[_cause(event.cause)] += 1
+        if event.limit:
+            listener.limited[event.limit] += 1
 
     def _handler_failed(self, event: HandlerFailed) -> None:
         self.at(event.listener).handler_errors += 1
@@ -169,6 +180,7 @@ class Counts:
     def _closed(self, event: Closed) -> None:
         listener = self.at(event.listener)
         listener.closed[_cause(event.cause)] += 1
+        self.traffic.forget(event.connection)
         listener.bytes_in += event.bytes_in
         listener.bytes_out += event.bytes_out
         listener.connection_seconds.observe(event.seconds)

@@ -85,6 +85,8 @@ def _of_listener(address: str, counted: OfListener, there: Present) -> Iterator[
     for name, causes in by_cause.items():
         for cause, count in causes.items():
             yield name, [[address, cause], count]
+    for limit, count in counted.limited.items():
+        yield "mytls_limit_refusals_total", [[address, limit], count]
     for kind, count in counted.handshakes.items():
         yield "mytls_handshakes_total", [[address, *kind], count]
 
@@ -137,14 +139,16 @@ def _of_handlers(in_use: Iterable[tuple[str, Any]], reactor: Any) -> Mapping[str
     backends = [(text, each) for text, made in in_use if isinstance(made, ProxyFactory) for each in made.health()]
     threads = [made.threads for _, made in in_use if isinstance(made, ThreadFactory)]
     programs = [len(made.running) for _, made in in_use if isinstance(made, ProgramFactory)]
-    busy = [[["serve"], sum(each.busy for each in threads)]]
+    busy, waiting = ([[["serve"], sum(getattr(each, name) for each in threads)]] for name in ("busy", "waiting"))
     if hasattr(reactor, "getThreadPool"):
-        busy.append([["reactor"], len(reactor.getThreadPool().working)])
+        pool = reactor.getThreadPool()
+        busy.append([["reactor"], len(pool.working)])
+        waiting.append([["reactor"], pool.q.qsize()])
     return {
         "mytls_backend_up": [[[text, each.description], int(each.state == "up")] for text, each in backends],
         "mytls_backend_connections_open": [[[text, each.description], each.open] for text, each in backends],
         "mytls_threads_busy": busy,
-        "mytls_threads_waiting": [[["serve"], sum(each.waiting for each in threads)]],
+        "mytls_threads_waiting": waiting,
         "mytls_programs_running": [[[], sum(programs)]],
     }
 

@@ -45,7 +45,7 @@ class Overview(Protocol):
           - C{connections}: C{open}, C{handshaking} (those of them without a handler yet), C{accepted}, C{refused},
             C{established}, C{failed}, C{silent} (said nothing and went: no failure), C{closed}
           - C{refusals}, C{failures}, C{ends}: how many by cause; an end without a cause is C{clean}
-          - C{bytes}: C{in}, C{out}
+          - C{bytes}: C{in}, C{out}, of many connections as they were a second ago
           - C{backends}: for each C{handler}, C{backend} (its endpoint string), C{state} (C{up}, C{down},
             C{unhealthy}), C{open}, C{since} (a time), C{failures}
         """

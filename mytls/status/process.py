@@ -28,8 +28,9 @@ from mytls.running import TLSService
 from mytls.status import facts
 from mytls.status.counts import Counts
 from mytls.status.lag import Lag
-from mytls.status.measured import handlers, present, snapshot
+from mytls.status.measured import handlers, snapshot
 from mytls.status.overview import Values
+from mytls.status.traffic import Looks
 from mytls.tls.certificates import KeyPair
 
 
@@ -55,20 +56,23 @@ class ProcessOverview:
         self._service = service
         self._counts = counts
         self._now = now
-        self._started = now()
+        self._started, self._since = now(), reactor.seconds()
         self._lag = Lag(reactor)
+        self._looks = Looks(reactor, lambda: service.connections, counts.traffic)
         self._certificates = facts.Certificates()
         self.beside: Callable[[], Iterable[tuple[str, Host]]] = tuple
 
     def start(self) -> None:
-        """The service starts: look how late the reactor is, from now on."""
-        self._started = self._now()
+        """The service starts: look how late the reactor is, and what has passed, from now on."""
+        self._started, self._since = self._now(), self._reactor.seconds()
         self._lag.start()
+        self._looks.start()
         self.metrics()  # what they need is imported now: at the descriptor limit no file of it could be opened
 
     def stop(self) -> None:
         """Look no more."""
         self._lag.stop()
+        self._looks.stop()
 
     def status(self, *, whole: bool = True) -> Deferred[Values]:
         """See L{mytls.status.overview.Overview.status}."""
@@ -81,7 +85,7 @@ class ProcessOverview:
                 "pid": os.getpid(),
                 "started": self._started,
                 "now": now,
-                "uptime": now - self._started,
+                "uptime": self._reactor.seconds() - self._since,
                 "draining": service.draining,
                 "drain": self._drained(),
                 "workers": [],
@@ -144,27 +148,29 @@ class ProcessOverview:
         return {"attempts": sum(reloads.values()), "failures": reloads.get("failed", 0), "last": told}
 
     def _numbers(self) -> Values:
-        """How many of what there were, and are."""
-        there = present(self._service.connections).values()
+        """How many of what there were, and are; this is asked each second, so nobody is asked who can be counted."""
+        there = self._looks.now()
         counts, counted = self._counts, self._counts.listeners.values()
         refusals, failures, ends = counts.sum("refused"), counts.sum("failed"), counts.sum("closed")
+        accepted, established = (sum(getattr(each, name) for each in counted) for name in ("accepted", "established"))
+        silent, traffic = sum(each.silent for each in counted), counts.traffic
         return {
             "connections": {
-                "open": sum(each.open for each in there),
-                "handshaking": sum(each.handshaking for each in there),
-                "accepted": sum(each.accepted for each in counted),
+                "open": there,
+                "handshaking": accepted - established - failures.total() - silent,
+                "accepted": accepted,
                 "refused": refusals.total(),
-                "established": sum(each.established for each in counted),
+                "established": established,
                 "failed": failures.total(),
-                "silent": sum(each.silent for each in counted),
+                "silent": silent,
                 "closed": ends.total(),
             },
             "refusals": dict(refusals),
             "failures": dict(failures),
             "ends": dict(ends),
             "bytes": {
-                "in": sum(each.bytes_in for each in counted) + sum(each.bytes_in for each in there),
-                "out": sum(each.bytes_out for each in counted) + sum(each.bytes_out for each in there),
+                "in": sum(each.bytes_in for each in counted) + traffic.bytes_in,
+                "out": sum(each.bytes_out for each in counted) + traffic.bytes_out,
             },
         }
 

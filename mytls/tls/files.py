@@ -62,19 +62,23 @@ class Contents:
 
     @ivar files: the content of each file
     @ivar folders: what is below each folder, as L{Files.entries} tells it
+    @ivar signatures: what tells each file from another that is put in its place
     """
 
     files: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
     folders: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    signatures: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.files or self.folders)
 
     def unreadable(self) -> Contents:
         """What of it this process may not read, as the user that it is now."""
+        files = {path: content for path, content in self.files.items() if not _may(path, os.R_OK)}
         return Contents(
-            {path: content for path, content in self.files.items() if not _may(path, os.R_OK)},
+            files,
             {path: below for path, below in self.folders.items() if not _may(path, os.R_OK | os.X_OK)},
+            {path: signature for path, signature in self.signatures.items() if path in files},
         )
 
 
@@ -198,9 +202,11 @@ class Files:
     def contents(self) -> Contents:
         """All that was read and is there still."""
         listed = ((folder, below) for folder, below in self._listed.items() if not isinstance(below, int))
+        signatures = ((path, self._seen[path].fresh) for path in self._bytes)
         return Contents(
             {self._at(path): content for path, content in self._bytes.items()},
             {self._at(folder): below for folder, below in listed},
+            {self._at(path): signature for path, signature in signatures if signature is not None},
         )
 
     def forget(self) -> None:
@@ -211,7 +217,10 @@ class Files:
     def _looked(self, path: str) -> tuple[_Seen, bytes]:
         seen, content = _look(self._at(path), self.now())
         held = self._held.files.get(self._at(path)) if seen.outcome == errno.EACCES else None
-        return (seen, content) if held is None else (_Seen(hashlib.sha256(held).digest(), mode=_PRIVATE), held)
+        if held is None:
+            return seen, content
+        fresh = self._held.signatures.get(self._at(path))
+        return _Seen(hashlib.sha256(held).digest(), mode=_PRIVATE, fresh=fresh), held
 
     def _error(self, number: int, path: str) -> OSError:
         denied = number in (errno.EACCES, errno.EPERM)

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from mytls.running import Other, TLSService
 from mytls.systemd.notify import Nobody, Turn
+from mytls.workers.held import Held
 from mytls.workers.inheritance import Heir
 from mytls.workers.relaunch import PidFile, Relaunch, append_to
 from mytls.workers.sharing import Handed, Keeping
@@ -73,6 +74,11 @@ class Estate:
         """Who drains with the service."""
         self._succession = Succession(self.reactor, self._lineage, self._keeps, retiring, self._why_not)
         return (self._succession,) if self._heir is None else (self._heir, self._succession)
+
+    @property
+    def held(self) -> Held:
+        """What the successor may not read."""
+        return self._lineage.held
 
     def started(self, service: TLSService, serves: Callable[[], bool]) -> None:
         """It listens. @param serves: whether all do that belong to it"""

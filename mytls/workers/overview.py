@@ -2,7 +2,8 @@
 The overview of a parent and its workers.
 
 What was said and loaded the parent knows itself; what has happened the workers tell. Each is asked at the same time,
-and who does not answer in time is told of as it was when it last said something, and is not C{up}.
+and who does not answer in time is told of as it was when it last said something. One that has said nothing for longer
+than that, and ought to each second, is not C{up}.
 """
 
 from __future__ import annotations
@@ -42,17 +43,16 @@ class CrewOverview:
     def status(self, *, whole: bool = True) -> Any:
         """See L{mytls.status.overview.Overview.status}."""
         own = yield self._own.status(whole=whole)
-        answers = yield self._crew.ask("status")
+        yield self._crew.ask("status")
         children = self._crew.children  # who has gone meanwhile is in the tally already
         told = [child.told.get("status", {}) for child in children]
         numbers = summed([*told, self._tally.status])
-        late = {child for child, answer in answers if answer is None}
         left = numbers["connections"].get("open", 0)
         drain = own["drain"]
         return {
             **own,
             "drain": None if drain is None else {**drain, "left": left},
-            "workers": [self._worker(child, late) for child in children],
+            "workers": [self._worker(child) for child in children],
             "listeners": at_listeners(own["listeners"], numbers["listeners"]),
             **{name: added_up(own[name], numbers[name]) for name in COUNTED},
             "backends": numbers["backends"],
@@ -61,10 +61,9 @@ class CrewOverview:
     @inlineCallbacks
     def metrics(self) -> Any:
         """See L{mytls.status.overview.Overview.metrics}."""
-        answers = yield self._crew.ask("metrics")
+        yield self._crew.ask("metrics")
         places = self._crew.places
-        late = {child for child, answer in answers if answer is None}
-        up = {place.number: self._is_up(place.child, late) for place in places}
+        up = {place.number: self._is_up(place.child) for place in places}
         told = [of_worker(child.told.get("metrics", {})) for child in self._crew.children]
         of_crew = of_workers(up, {place.number: place.restarts for place in places})
         return rendered([self._own.snapshot(), *told, self._tally.metrics, of_crew])
@@ -100,12 +99,12 @@ class CrewOverview:
         """See L{mytls.status.overview.Overview.drain}."""
         self._own.drain()
 
-    def _worker(self, child: Child, late: set[Child]) -> Values:
-        up = self._is_up(child, late)
+    def _worker(self, child: Child) -> Values:
+        up = self._is_up(child)
         return {"worker": child.number, "pid": child.pid, "up": up, "started": child.since, "version": child.version}
 
-    def _is_up(self, child: Child | None, late: set[Child]) -> bool:
-        return child is not None and child.serving and child not in late and not self._crew.is_silent(child)
+    def _is_up(self, child: Child | None) -> bool:
+        return child is not None and child.serving and not self._crew.is_silent(child)
 
 
 def _total(answer: Values) -> int:

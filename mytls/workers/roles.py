@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from mytls.errors import ConfigurationError
 from mytls.events import Draining, Event, Observer, Reloaded, ReloadFailed
+from mytls.guards.board import ALONE, Board, Column, Columns, Counts
 from mytls.reload import NotNow
 from mytls.running import Plan, TLSService
 from mytls.settings import Limits, ListenerSettings, Settings
@@ -27,7 +28,7 @@ from mytls.status.process import ProcessOverview
 from mytls.strings import split_endpoint
 from mytls.tls.files import Contents
 from mytls.workers.attendant import Attendant, Failures, Untold
-from mytls.workers.child import Child, Launch
+from mytls.workers.child import Child, Ended, Launch
 from mytls.workers.code import digest
 from mytls.workers.crew import Crew
 from mytls.workers.estate import Estate, Retiring, Succeeding, lineage_of_nobody
@@ -66,6 +67,9 @@ class Role(Protocol):
     def applies(self, apply: Apply) -> Apply:
         """How a plan comes to be served. @param apply: how the service does it"""
 
+    def counts(self) -> Counts:
+        """Where its connections are counted."""
+
     def overview(self, own: ProcessOverview) -> Any:
         """What is told of it; None where it is another that tells. @param own: what is to be told of this process"""
 
@@ -99,6 +103,10 @@ class Alone:
 
     def loaded(self, read: Contents) -> None:
         """It is for this process alone."""
+
+    def counts(self) -> Counts:
+        """By itself."""
+        return ALONE
 
     def observers(self) -> Sequence[Observer]:
         """Nobody."""
@@ -138,10 +146,25 @@ class Single(Alone):
         """Likewise."""
         return self._estate.status_reactor(reactor)
 
+    def loaded(self, read: Contents) -> None:
+        """What a successor may not read it has from here; where there cannot be one, nothing is held."""
+        if self._estate.why_kept:
+            self._estate.held.forget()
+        else:
+            self._estate.held.take(read)
+
+    def applies(self, apply: Apply) -> Apply:
+        """As the service does it; a successor can read all of it then."""
+        return lambda plan: apply(plan).addCallback(self._applied)
+
     def runs(self, service: TLSService) -> IService:
         """The service, which ends when its successor serves."""
         service.others = self._estate.joins(Retiring(self._estate.reactor, service))
-        return Succeeding(self._estate, service, self._estate.hand_over)
+        return Succeeding(self._estate, service, self._estate.hand_over, self._estate.held.settle)
+
+    def _applied(self, found: Sequence[str]) -> Sequence[str]:
+        self._estate.held.forget()
+        return found
 
 
 class Worker:
@@ -154,11 +177,15 @@ class Worker:
 
     def settings(self, settings: Settings) -> Settings:
         """
-        Its share of the limits, and of the lines that are the same. Files are looked at by the parent, which also has
-        the status service.
+        Its share of threads and programs, and of the lines that are the same. Connections are counted with the other
+        workers', or have a share too where that cannot be. Files are looked at by the parent, which also has the status
+        service.
         """
-        limits = divided(settings.limits, self._seat.workers)
-        listeners = tuple(_divided(each, self._seat.workers) for each in settings.listeners)
+        together = self._seat.counts is not None
+        limits = divided(settings.limits, self._seat.workers, *(_OF_PROCESSES if together else _LIMITS))
+        listeners = settings.listeners
+        if not together:
+            listeners = tuple(_divided(each, self._seat.workers) for each in listeners)
         log = attrs.evolve(settings.log, repeats=math.ceil(settings.log.repeats / self._seat.workers))
         return attrs.evolve(settings, limits=limits, listeners=listeners, log=log, reload_interval=0, workers=1)
 
@@ -178,6 +205,10 @@ class Worker:
 
     def loaded(self, read: Contents) -> None:
         """It is for this process alone."""
+
+    def counts(self) -> Counts:
+        """Together with the other workers'."""
+        return self._seat.counts or ALONE
 
     def observers(self) -> Sequence[Observer]:
         """Who hears why a reload has failed."""
@@ -210,6 +241,7 @@ class Parent:
         self._workers = workers
         self._launch = launch
         self._tally = Tally()
+        self._columns: Columns | None = None
 
     def settings(self, settings: Settings) -> Settings:
         """All. @raise ConfigurationError: there is a place that processes cannot share"""
@@ -233,6 +265,10 @@ class Parent:
     def log(self, access: Observer) -> Observer:
         """All: it has no connections."""
         return access
+
+    def counts(self) -> Counts:
+        """It has none."""
+        return ALONE
 
     def loaded(self, read: Contents) -> None:
         """What the workers may not read they have from here."""
@@ -270,6 +306,7 @@ class Parent:
     def _begin(self) -> None:
         """The process is the user that twistd has made it, which its workers are too."""
         self._launch.held.settle()
+        self._columns = _columns(self._workers)
         self._crew.start()
 
     def _roll(self) -> None:
@@ -285,8 +322,16 @@ class Parent:
 
     def _start(self, number: int, generation: int) -> Child:
         child = Child(number, generation)
-        child.start(self._reactor, self._launch, self._workers, self._binding.descriptors)
+        column = self._columns.take() if self._columns is not None else None
+        child.start(self._reactor, self._launch, self._workers, self._binding.descriptors, column)
+        if column is not None:
+            child.ended.addCallback(self._column_is_free, column)
         return child
+
+    def _column_is_free(self, ended: Ended, column: Column) -> Ended:
+        assert self._columns is not None
+        self._columns.give_back(column)
+        return ended
 
     def _hopeless(self, line: str) -> None:
         _log.critical("mytls: {line}", line=line)
@@ -313,10 +358,25 @@ def role_of(
     return Alone() if lineage is None else Single(lineage)
 
 
-def divided(limits: Limits, workers: int) -> Limits:
-    """The share of one worker: rounded up, so that together they may be a little more."""
-    fields = (field.name for field in attrs.fields(Limits) if field.name != "at_limit")
-    return attrs.evolve(limits, **{name: math.ceil(getattr(limits, name) / workers) for name in fields})
+def _columns(workers: int) -> Columns | None:
+    """For so many workers, and those that they have replaced and that still have clients."""
+    try:
+        return Columns(Board.made(_GENERATIONS * workers + _GENERATIONS))
+    except OSError as error:
+        _log.warn("workers cannot count together, each has its share of the limits: {why}", why=error.strerror)
+        return None
+
+
+#: How many workers of the same number may be there at once, to count together.
+_GENERATIONS = 4
+#: What each worker has of its own.
+_OF_PROCESSES = ("max_threads", "max_processes")
+_LIMITS = tuple(field.name for field in attrs.fields(Limits) if field.name != "at_limit")
+
+
+def divided(limits: Limits, workers: int, *names: str) -> Limits:
+    """The share of one worker: rounded up, so that together they may be a little more. @param names: which fields"""
+    return attrs.evolve(limits, **{name: math.ceil(getattr(limits, name) / workers) for name in names})
 
 
 def _divided(listener: ListenerSettings, workers: int) -> ListenerSettings:

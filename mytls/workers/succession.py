@@ -24,7 +24,8 @@ from mytls import __version__
 from mytls.errors import one_line
 from mytls.systemd.notify import Turn
 from mytls.workers.channel import Channel, Unanswered, Values, opened
-from mytls.workers.child import Ended
+from mytls.workers.child import LAST_WORDS, Ended
+from mytls.workers.held import Held
 from mytls.workers.inheritance import Inheritance
 from mytls.workers.relaunch import PidFile, Relaunch, append_to
 from mytls.workers.sharing import Keeping
@@ -46,12 +47,14 @@ class Lineage:
     @ivar pidfile: twistd's
     @ivar turn: what is told systemd
     @ivar inheritance: what this one has from the one before; None where it is the first
+    @ivar held: what this one could read, and the next one may not
     """
 
     relaunch: Relaunch
     pidfile: PidFile
     turn: Turn
     inheritance: Inheritance | None = None
+    held: Held = attrs.field(factory=Held, repr=False, eq=False)
 
 
 class Leaves(Protocol):
@@ -118,7 +121,8 @@ class Succession:
         try:
             self._next = self._started()
         except OSError as error:
-            _log.error("cannot hand over: {program}: {why}", program=sys.executable, why=error.strerror)
+            line = one_line(f"cannot hand over: {error.filename or sys.executable}: {error.strerror}")
+            _log.error("{line}", line=line)
             return
         _log.info("starting process {pid}, to hand over to it", pid=self._next.pid)
 
@@ -141,7 +145,7 @@ class Succession:
         """@raise OSError: there are no descriptors, or no processes"""
         started = _Successor(self._reactor, self._is_ready, self._leaves.cut, self._has_ended)
         sockets = {name: number for keep in self._keeps for name, number in keep.descriptors.items()}
-        started.start(self._lineage.relaunch, sockets)
+        started.start(self._lineage.relaunch, sockets, self._lineage.held)
         return started
 
     def _is_ready(self, said: Values) -> Values:
@@ -196,21 +200,24 @@ class _Successor(ProcessProtocol):
         self._said = b""
         self._late = self._answered = False
         self._timer: Any = None
+        self._last_words: Any = None
         self._channel = Channel({"ready": self._serves, "cut": lambda said, _: cut()}, lambda: None)
 
-    def start(self, relaunch: Relaunch, sockets: Any) -> None:
-        """@raise OSError: there are no descriptors, or no processes"""
+    def start(self, relaunch: Relaunch, sockets: Any, held: Held) -> None:
+        """@raise OSError: there are no descriptors, or no processes, or its folder is not this user's to enter"""
+        os.stat(os.path.join(relaunch.folder, "."))
         mine, its = socket.socketpair()
         with mine, its, open(os.devnull, "rb", buffering=0) as nothing:
             numbers = its.fileno(), 2, nothing.fileno()
             environ, descriptors = Inheritance.of(sockets, relaunch.of_systemd, *numbers)
+            environ, descriptors = held.passed({**relaunch.environ, **environ}, descriptors)
             opened(self._reactor, mine.detach(), self._channel)
             command = relaunch.program()
             started = self._reactor.spawnProcess(
                 self,
                 command[0],
                 command,
-                {**relaunch.environ, **environ},
+                environ,
                 relaunch.folder,
                 childFDs={0: nothing.fileno(), 1: 1, 2: "r", **descriptors},
             )
@@ -226,10 +233,16 @@ class _Successor(ProcessProtocol):
         """What it says before it serves: why it cannot."""
         self._said = (self._said + data)[-_LONGEST:]
 
+    def processExited(self, reason: Failure) -> None:
+        """It is gone; what it has started may have its standard error for ever."""
+        assert self.transport is not None
+        self._last_words = self._reactor.callLater(LAST_WORDS, self.transport.closeChildFD, 2)
+
     def processEnded(self, reason: Failure) -> None:
         """It is gone, and all that it has said is here."""
-        if self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, self._last_words):
+            if timer is not None and timer.active():
+                timer.cancel()
         self._channel.finish()
         why: Any = reason.value  # ProcessDone, or ProcessTerminated
         how = "was not ready in time" if self._late else str(Ended(why.exitCode, why.signal))

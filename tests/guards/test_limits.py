@@ -248,19 +248,19 @@ class DoorTests(SynchronousTestCase):
     def test_which(self) -> None:
         """A refusal says the key of the limit, which each has for itself."""
         for limit, most in (("max_connections", 1), ("max_connections_per_address", 1), ("max_handshakes", 1)):
-            door = Door(self.room(**{limit: most}))
+            door = Door(self.room(None, **{limit: most}))
             self.enter(door, v4())
             refusal = door.refusal(v4())
             assert refusal is not None
             self.assertEqual(refusal.limit, limit.replace("_", "-"))
         for limit in ("accepts_per_second", "accepts_per_second_per_address"):
-            door = Door(self.room(**{limit: 1}))
+            door = Door(self.room(None, **{limit: 1}))
             self.enter(door, v4(), v4())
             refusal = door.refusal(v4())
             assert refusal is not None
             self.assertEqual(refusal.limit, limit.replace("_", "-"))
         for limit in ("handshakes_per_second", "handshakes_per_second_per_address"):
-            first, second, third = self.enter(Door(self.room(**{limit: 1})), v4(), v4(), v4())
+            first, second, third = self.enter(Door(self.room(None, **{limit: 1})), v4(), v4(), v4())
             first.begin_handshake()
             second.begin_handshake()
             self.assertEqual(self.assertRaises(TLSFailure, third.begin_handshake).limit, limit.replace("_", "-"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -21,8 +22,10 @@ import pytest
 from tests.live.authority import Certificates
 from tests.live.clients import asks_and_hears, connected, trusting
 from tests.live.conftest import Serve
-from tests.live.processes import PATIENCE, until
+from tests.live.processes import PATIENCE, Running, until
 from tests.live.test_via import free_port
+from tests.live.test_workers import MOST, all_serve, pids, under_load
+from tests.test_monitoring import expressions_of_rules, targets
 
 MODULE = """
 def serve(connstream, data):
@@ -55,6 +58,13 @@ class Prometheus:
             found = json.load(answer)["data"]["result"]
             return {" ".join(each["metric"].values()): float(each["value"][1]) for each in found}
         return {}
+
+    def takes(self, query: str) -> bool:
+        """Whether it can be asked that."""
+        address = f"http://127.0.0.1:{self.port}/api/v1/query?{urlencode({'query': query})}"
+        with suppress(OSError), urlopen(address) as answer:
+            return bool(json.load(answer)["status"] == "success")
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +184,138 @@ def test_prometheus_counts_what_the_clients_do(
             with suppress(AssertionError):  # the comparison below says what is otherwise
                 until(lambda: {query: ask(query) for query in expected} == expected, "scraped", 10)
             assert {query: ask(query) for query in expected} == expected
+            drawn(prometheus, status, workers)
         with urlopen(f"http://127.0.0.1:{status}/metrics") as answer:
             text = answer.read()
     promtool = [needs("promtool"), "check", "metrics"]
     checked = subprocess.run(promtool, input=text, capture_output=True, timeout=PATIENCE, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def drawn(prometheus: Prometheus, status: int, workers: int) -> None:
+    """
+    Prometheus takes each expression of the alerts and of the dashboard, and all of the dashboard find something; but
+    one process has no workers.
+    """
+    assert [each for each in expressions_of_rules() if not prometheus.takes(each)] == []
+    variables = {"$job": ".*", "$instance": f"127.0.0.1:{status}", "$__rate_interval": "1m", "$__interval": "1m"}
+    asked = {}
+    for expression, _ in targets():
+        query = expression
+        for name, value in variables.items():
+            query = query.replace(name, value)
+        asked[expression] = query
+    assert [each for each in asked.values() if "$" in each or not prometheus.takes(each)] == []
+    without = {each for each in asked if "mytls_worker_" in each} if workers == 1 else set()
+    assert len(without) in (0, 3)
+
+    def empty() -> set[str]:
+        return {expression for expression, query in asked.items() if not prometheus.ask(query)}
+
+    with suppress(AssertionError):  # the comparison below says what is otherwise
+        until(lambda: empty() == without, "there are two scrapes of each", 10)
+    assert empty() == without
+
+
+class Scrapes:
+    """
+    What C{/metrics} says again and again, in a thread.
+
+    @ivar fallen: what only grows and did not, with what it was and is
+    @ivar last: the last values, by name and labels
+    """
+
+    def __init__(self, server: Running) -> None:
+        (address,) = server.wait_for(r"status service at \S+")
+        self._address = f"{address.split()[-1]}metrics"
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.fallen: list[tuple[str, float, float]] = []
+        self.last: dict[str, float] = {}
+        self.count = 0
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Each fifth of a second, until the end of the block."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._ends.set()
+            self._thread.join(PATIENCE)
+
+    def scrape(self) -> None:
+        """Once."""
+        with urlopen(self._address, timeout=PATIENCE) as answer:
+            lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if line[:1] != "#"]
+        found = {name: float(value) for name, _, value in lines}
+        grown = {name: value for name, value in self.last.items() if _only_grows(name)}
+        self.fallen += [
+            (name, value, found.get(name, 0)) for name, value in grown.items() if found.get(name, 0) < value
+        ]
+        self.last = found
+        self.count += 1
+
+    def sum(self, metric: str) -> float:
+        """Of all its series."""
+        return sum(value for name, value in self.last.items() if name.partition("{")[0] == metric)
+
+    def _run(self) -> None:
+        while not self._ends.wait(0.2):
+            self.scrape()
+
+
+def _only_grows(series: str) -> bool:
+    return series.partition("{")[0].endswith(("_total", "_bucket", "_count", "_sum"))
+
+
+#: Clients a second; each sends and gets ten bytes, which takes it a tenth of a second.
+RATE = 40
+
+
+def test_nothing_that_only_grows_goes_down(certificates: Certificates, serve: Serve) -> None:
+    """
+    Workers are replaced under load, and one is killed: no counter and no histogram of all of them ever goes down, and
+    at the end they are what the clients have counted, but for what the killed one could not tell any more.
+    """
+    context = trusting(certificates.root)
+    words = ["--workers", "2", "--status", "tcp:0:interface=127.0.0.1", "--log-quiet", "connections"]
+    with serve("--endpoint", certificates.ecdsa.endpoint(), *words) as server:
+        all_serve(server)
+        scrapes = Scrapes(server)
+        with scrapes.going_on():
+            before = pids(server)
+            with under_load(server.port, context, RATE) as load:
+                server.process.send_signal(signal.SIGUSR2)
+                until(lambda: not set(before.values()) & set(pids(server).values()), "both are replaced")
+                all_serve(server)
+            assert load.errors == []
+            until(lambda: scrapes.sum("mytls_connections_closed_total") == load.done, "all are counted", 10)
+            rolled = dict.fromkeys(_OF_EACH, load.done)
+            assert {name: scrapes.sum(name) for name in _OF_EACH} == rolled
+            assert scrapes.sum("mytls_bytes_total") == 20 * load.done
+            with under_load(server.port, context, RATE) as again:
+                until(lambda: again.done > RATE, "some have been served")
+                os.kill(pids(server)[1], signal.SIGKILL)
+                server.wait_for(r"was ended by signal 9")
+                all_serve(server)
+            until(lambda: scrapes.sum("mytls_connections_open") == 0, "all are gone", 10)
+        scrapes.scrape()
+    assert scrapes.fallen == []
+    assert scrapes.count > 10
+    most = load.done + again.done + len(again.errors)
+    for name in _OF_EACH:
+        assert most - RATE - MOST <= scrapes.sum(name) <= most, name
+
+
+#: What is counted once for each client.
+_OF_EACH = (
+    "mytls_connections_accepted_total",
+    "mytls_handshakes_total",
+    "mytls_connections_closed_total",
+    "mytls_handshake_duration_seconds_count",
+    "mytls_connection_duration_seconds_count",
+)
 
 
 def configured(folder: Path, certificates: Certificates, ports: Sequence[int]) -> str:

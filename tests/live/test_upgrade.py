@@ -23,7 +23,7 @@ import mytls
 from tests.live.authority import Certificates
 from tests.live.clients import asks_and_hears, connected, trusting
 from tests.live.conftest import Serve
-from tests.live.processes import PATIENCE, TWISTD, Running, environment, until
+from tests.live.processes import PATIENCE, TWISTD, Running, environment, serving, until
 from tests.live.test_places import ACTIVATE
 from tests.live.test_privileges import low_port, open_folder, where_anybody_runs_this
 from tests.live.test_systemd import Systemd, systemd
@@ -187,6 +187,8 @@ def test_an_upgrade_of_another_user(certificates: Certificates, serve: Serve, op
     about: Any = {"options": ("--uid", str(nobody.pw_uid)), "launcher": where_anybody_runs_this(), "env": installed.env}
     with served(serve, *words, **about) as server:
         installed.become("2.0")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("reloaded: ")  # as the user that it is: nothing is held for a successor any more
         os.chmod(key, 0o600)
         server.process.send_signal(signal.SIGUSR2)
         assert "Permission denied" in server.wait_for(r"cannot hand over: .*goes on as it was")[0]
@@ -198,6 +200,48 @@ def test_an_upgrade_of_another_user(certificates: Certificates, serve: Serve, op
         told = Path(f"/proc/{successors(server)[-1]}/status").read_text()
         assert told.split("Uid:\t")[1].split()[0] == str(nobody.pw_uid)
         assert "Traceback" not in server.log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_upgrade_with_what_root_has_read(certificates: Certificates, open_folder: Path, workers: str) -> None:
+    """
+    The key is for root alone: a successor has it, and so has the one after that, whose workers serve. Another process
+    of the same user gets at none of what they have.
+    """
+    installed, nobody, port = Installed(open_folder), pwd.getpwnam("nobody"), low_port()
+    key, chain = (Path(shutil.copy(each, open_folder)) for each in (certificates.ecdsa.key, certificates.ecdsa.chain))
+    key.chmod(0o600)
+    words = ["--endpoint", f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={chain}", "--workers", workers]
+    about: Any = {"options": ("--uid", str(nobody.pw_uid)), "launcher": where_anybody_runs_this(), "env": installed.env}
+    with served(serving, *words, "--reload-interval", "100ms", **about) as server:
+        for version in ("2.0", "3.0"):
+            installed.become(version)
+            os.kill((server.process.pid, *successors(server))[-1], signal.SIGUSR2)
+            server.wait_for(rf"mytls {re.escape(version)} has taken over")
+            with connected(port, trusting(certificates.root)) as client:
+                assert asks_and_hears(client, b"hello")
+            assert looked_into(successors(server)[-1], nobody.pw_uid) == {"Permission denied"}
+        until(lambda: not is_there(successors(server)[0]), "the one before has ended")
+        assert "reload-failed" not in server.log
+        os.kill(successors(server)[-1], signal.SIGHUP)
+        assert "cannot be read: Permission denied" in server.wait_for("reload-failed, the old stays: .*")[0]
+        assert "Traceback" not in server.log
+
+
+def looked_into(pid: int, user: int) -> set[str]:
+    """What a process of a user's hears when it opens what that one, and those that it has started, have open."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    paths = [f"/proc/{each}/mem" for each in (pid, *children)]
+    paths += [os.fspath(each) for each in Path(f"/proc/{pid}/fd").iterdir() if "memfd" in os.readlink(each)]
+    assert any("/fd/" in path for path in paths)
+    tried = subprocess.run(
+        ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "head", "--bytes=1", *paths],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return {line.rpartition(": ")[2] for line in tried.stderr.splitlines()}
 
 
 def test_a_stop_in_the_middle_ends_both(certificates: Certificates, serve: Serve, installed: Installed) -> None:

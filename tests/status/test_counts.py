@@ -47,7 +47,7 @@ class CountsTests(SynchronousTestCase):
         listener = counted(
             Accepted(**WHOSE),
             Accepted(**WHOSE),
-            Refused(**WHOSE, cause=Cause.LIMIT),
+            Refused(**WHOSE, cause=Cause.LIMIT, limit="max-connections"),
             HandshakeFailed(**WHOSE, cause=Cause.UNKNOWN_CA, detail="", server_name="a", seconds=1),
             Established(**WHOSE, peer=PEER, seconds=0.003),
             closed(),
@@ -55,6 +55,7 @@ class CountsTests(SynchronousTestCase):
         ).at(WHOSE["listener"])
         self.assertEqual((listener.accepted, listener.established), (2, 1))
         self.assertEqual(dict(listener.refused), {"limit": 1})
+        self.assertEqual(dict(listener.limited), {"max-connections": 1})
         self.assertEqual(dict(listener.failed), {"unknown-ca": 1})
         self.assertEqual(dict(listener.closed), {"clean": 1, "reset": 1})
         self.assertEqual((listener.bytes_in, listener.bytes_out), (6, 10))

@@ -8,8 +8,10 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
+from twisted.python.threadpool import ThreadPool
 
 from mytls.assemble import service_from_file
+from mytls.connection import ServerConnection
 from mytls.errors import Cause
 from mytls.events import Closed, HandshakeFailed, Observer
 from mytls.hosts import Host
@@ -19,6 +21,7 @@ from mytls.status import facts
 from mytls.status.counts import Counts
 from mytls.status.overview import Overview
 from mytls.status.process import ProcessOverview
+from mytls.status.traffic import Looks
 from tests.memory import CLIENT_ADDRESS, Link, SocketInMemory, key_pair
 from tests.test_metrics import parsed
 from tests.test_running import A, B, RunningTests
@@ -91,6 +94,28 @@ class StatusTests(OverviewTests):
         found = self.status(overview)
         self.assertEqual((found["started"], found["now"], found["uptime"]), (NOW, NOW, 0))
         self.assertEqual((found["draining"], found["drain"], found["workers"]), (False, None, []))
+
+    def test_uptime(self) -> None:
+        """How long it runs goes by the reactor's clock: the system's may be set to another time."""
+        _, overview = self.overview(A)
+        self.reactor.advance(90)
+        overview._now = lambda: NOW - 86400
+        found = self.status(overview)
+        self.assertEqual((found["uptime"], found["started"], found["now"]), (90, NOW, NOW - 86400))
+
+    def test_nobody_is_asked(self) -> None:
+        """Numbers of each second are of what was counted: of many connections none is asked for them."""
+        made, overview = self.overview(A)
+        link = self.link(1)
+        asked = Recorded(vars(ServerConnection)["traffic"].fget)
+        self.patch(ServerConnection, "traffic", property(lambda connection: asked(connection)))
+        state = Recorded(vars(ServerConnection)["state"].fget)
+        self.patch(ServerConnection, "state", property(lambda connection: state(connection)))
+        self.patch(overview._looks, "now", lambda: Looks.now(overview._looks, few=0))
+        found = self.successResultOf(overview.status(whole=False))
+        self.assertEqual((found["connections"]["open"], asked.calls, state.calls), (1, 0, 0))
+        self.assertEqual(len(made.connections), 1)
+        self.ends(link)
 
     def test_listeners(self) -> None:
         """Where it listens, as written, and what has come there."""
@@ -455,6 +480,16 @@ class MetricsTests(OverviewTests):
         found = self.metrics(overview)
         self.assertEqual((found["mytls_threads_busy", "serve"], found["mytls_threads_waiting", "serve"]), (0, 0))
         self.assertEqual(found["mytls_programs_running",], 0)
+
+    def test_threads_of_the_reactor(self) -> None:
+        """Those that have work, and what waits for one: there is a job that no thread has taken."""
+        _, overview = self.overview(A)
+        pool = ThreadPool(0, 1)
+        self.reactor.getThreadPool = lambda: pool
+        found = self.metrics(overview)
+        self.assertEqual((found["mytls_threads_busy", "reactor"], found["mytls_threads_waiting", "reactor"]), (0, 0))
+        pool.callInThread(lambda: None)  # it is not started
+        self.assertEqual(self.metrics(overview)["mytls_threads_waiting", "reactor"], 1)
 
     def test_of_the_kernel(self) -> None:
         """Processor time, memory and descriptors of the process, under the names that dashboards know."""

@@ -77,6 +77,15 @@ class ChildTests(SynchronousTestCase):
         self.assertFalse(self.successResultOf(self.child.ready))
         self.assertIn("Permission denied", lines[0])
 
+    def test_a_folder_that_it_cannot_enter(self) -> None:
+        """The line names it, which may be one that only root may enter."""
+        lines = log_lines(self)
+        child = Child(2)
+        child.start(self.reactor, Launch((), "/none"), 3, {})
+        self.reactor.advance(0)
+        self.assertEqual(lines, ["worker 2: /none/.: No such file or directory"])
+        self.assertEqual(self.successResultOf(child.ended), Ended(1))
+
     def test_what_it_says(self) -> None:
         """That it serves, and how it is: that is kept, as is what it answers."""
         self.start()

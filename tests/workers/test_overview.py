@@ -94,15 +94,17 @@ class OverviewTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.overview.status())["drain"], {"left": 4, "until": None})
 
     def test_late(self) -> None:
-        """Who does not answer counts as it was, and is not up."""
+        """Who does not answer counts as it was, and is up: it may be busy. Who is silent for longer is not."""
         del self.all[1].answers["status"]
         told = self.overview.status()
         self.assertNoResult(told)
         self.clock.advance(PATIENCE)
         said = self.successResultOf(told)
-        self.assertEqual(
-            ([each["up"] for each in said["workers"]], said["connections"]["accepted"]), ([True, False], 10)
-        )
+        self.assertEqual(([each["up"] for each in said["workers"]], said["connections"]["accepted"]), ([True, True], 10))
+        self.patch(self.crew, "is_silent", lambda child: child is self.all[1])
+        told = self.overview.status()
+        self.clock.advance(PATIENCE)
+        self.assertEqual([each["up"] for each in self.successResultOf(told)["workers"]], [True, False])
 
     def test_gone(self) -> None:
         """Nothing is forgotten, and nothing counted twice."""

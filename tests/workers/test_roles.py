@@ -13,6 +13,8 @@ from mytls.errors import ConfigurationError
 from mytls.events import Draining, Reloaded, ReloadFailed
 from mytls.reload import NotNow
 from mytls.settings import Limits, ListenerSettings, Log, Settings
+from mytls.tls import files as tls_files
+from mytls.tls.files import Contents
 from mytls.workers.attendant import Failures
 from mytls.workers.child import Child, Ended, Launch
 from mytls.workers.estate import lineage_of_nobody
@@ -49,6 +51,20 @@ class RoleTests(SynchronousTestCase):
             self.assertIs(role.settings(settings), settings)
             self.assertEqual(role._estate.why_kept, why)
 
+    def test_what_a_successor_may_not_read(self) -> None:
+        """One alone holds it, until a reload has found all; where there cannot be a successor, nothing is held."""
+        self.patch(tls_files, "_may", lambda path, how: False)
+        for sandbox in (False, True):
+            lineage = lineage_of_nobody()
+            self.addCleanup(lineage.held.forget)
+            role = role_of(Settings(), launch, None, lineage)
+            role.settings(Settings(sandbox=sandbox))
+            role.loaded(Contents({"/key.pem": b"secret"}))
+            lineage.held.settle()
+            self.assertEqual(bool(lineage.held.passed({}, {})[0]), not sandbox)
+            self.successResultOf(role.applies(lambda plan: succeed([]))(cast(Any, None)))
+            self.assertEqual(lineage.held.passed({}, {}), ({}, {}))
+
     def test_auto(self) -> None:
         """As many as there are cores for this process; one alone where there is one."""
         self.patch(os, "sched_getaffinity", lambda pid: {3})
@@ -68,7 +84,13 @@ class RoleTests(SynchronousTestCase):
     def test_the_share_of_a_worker(self) -> None:
         """Limits are divided and rounded up; no limit stays none. Files are looked at by the parent alone."""
         self.assertEqual(
-            divided(Limits(max_threads=512, max_connections=7, at_limit="wait"), 3),
+            divided(
+                Limits(max_threads=512, max_connections=7, at_limit="wait"),
+                3,
+                "max_threads",
+                "max_processes",
+                "max_connections",
+            ),
             Limits(max_threads=171, max_processes=171, max_connections=3, at_limit="wait"),
         )
         listener = ListenerSettings.of("mytls:443", {"max-connections": 10}, {})

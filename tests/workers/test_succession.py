@@ -17,9 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls import __version__
 from mytls.systemd.notify import Nobody, Turn
+from mytls.tls import files as tls_files
+from mytls.tls.files import Contents
 from mytls.workers.channel import Channel, Values
+from mytls.workers.child import LAST_WORDS
 from mytls.workers.code import digest
 from mytls.workers.estate import Estate, Retiring, Succeeding, lineage_of_nobody
+from mytls.workers.held import HELD, Held
 from mytls.workers.inheritance import Heir, Inheritance
 from mytls.workers.relaunch import PidFile, Relaunch, append_to
 from mytls.workers.sharing import Handed, Keeping, adopted_name, tcp_name, unix_name
@@ -62,6 +66,10 @@ class Process:
 
     def __init__(self) -> None:
         self.signals: list[str] = []
+        self.closed: list[int] = []
+
+    def closeChildFD(self, descriptor: int) -> None:
+        self.closed.append(descriptor)
 
     def signalProcess(self, name: str) -> None:
         self.signals.append(name)
@@ -114,7 +122,9 @@ class SuccessionTests(SynchronousTestCase):
         self.of_twistd: dict[str, Any] = {"pidfile": ""}
         relaunch = Relaunch(("-n",), ("mytls", "--handler", "echo"), "/srv", {"HOME": "/"}, ("web",))
         self.why_not = ""
-        lineage = Lineage(relaunch, PidFile(self.of_twistd), Turn(self.told))
+        self.held = Held()
+        self.addCleanup(self.held.forget)
+        lineage = Lineage(relaunch, PidFile(self.of_twistd), Turn(self.told), held=self.held)
         self.succession = Succession(self.reactor, lineage, [], self.leaves, lambda: self.why_not)
 
     def serves(self) -> Values:
@@ -136,6 +146,18 @@ class SuccessionTests(SynchronousTestCase):
         self.assertEqual((where, environ["HOME"], environ["LISTEN_FDNAMES"]), ("/srv", "/", "web"))
         self.assertEqual(command[-6:], ["-n", "--nodaemon", "--pidfile=", "mytls", "--handler", "echo"])
         self.assertEqual((self.reactor.passed[1], self.reactor.passed[2], self.reactor.passed[3]), (1, "r", 3))
+
+    def test_what_it_may_not_read(self) -> None:
+        """It is given what this process could read, by one more descriptor; a second one is too."""
+        self.patch(tls_files, "_may", lambda path, how: False)
+        self.held.take(Contents({"/key.pem": b"secret"}))
+        self.held.settle()
+        for _ in range(2):
+            self.succession.begin()
+            environ = self.reactor.about[2]
+            given = self.reactor.passed[int(environ[HELD])]
+            self.assertIn(b"/key.pem", os.pread(given, 1000, 0))
+            self.ends()
 
     def test_hands_over(self) -> None:
         """Systemd hears whose turn it is and nothing after that; the pid file is removed by the successor alone."""
@@ -179,12 +201,34 @@ class SuccessionTests(SynchronousTestCase):
         self.ends()
         self.assertIn("process 77 was not ready in time; mytls", self.lines[-1])
 
+    def test_one_that_leaves_something_behind(self) -> None:
+        """What it has started may keep its standard error open: that is closed here, and so it is over."""
+        self.succession.begin()
+        for closed in ([], [2]):
+            self.reactor.protocol.processExited(Failure(ProcessTerminated(1, None, 256)))
+            self.reactor.advance(LAST_WORDS / 2)
+            self.assertEqual(self.reactor.process.closed, [])
+            if closed:
+                self.reactor.advance(LAST_WORDS / 2)
+            self.assertEqual(self.reactor.process.closed, closed)
+            self.ends()
+            self.assertFalse(self.succession.under_way)
+            self.succession.begin()
+
     def test_no_process(self) -> None:
         """Where none can be had a line says why."""
         self.reactor.fails = True
         self.succession.begin()
         self.assertIn("Permission denied", self.lines[-1])
         self.assertFalse(self.succession.under_way)
+
+    def test_a_folder_that_it_cannot_enter(self) -> None:
+        """The line names it, which may be one that only root may enter."""
+        lineage = Lineage(Relaunch((), ("mytls",), "/none"), PidFile({}), Turn(Nobody()))
+        succession = Succession(self.reactor, lineage, [], self.leaves, lambda: "")
+        succession.begin()
+        self.assertEqual(self.lines[-1], "cannot hand over: /none/.: No such file or directory")
+        self.assertFalse(succession.under_way)
 
     def test_twice(self) -> None:
         """One is under way: the second time does nothing."""
