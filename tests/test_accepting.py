@@ -26,6 +26,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.accepting import PAUSE, TurnedAway, accept_through
+from mytls.guards.board import Board
 from mytls.guards.limits import Door, Room
 from mytls.settings import Limits
 from tests.lines import log_lines
@@ -181,6 +182,21 @@ class AcceptingTests(SynchronousTestCase):
         self.assertTrue(self.reading)
         self.clock.advance(PAUSE)
         self.assertTrue(self.reading)
+
+    def test_who_looks_takes_no_place(self) -> None:
+        """A port that is listened to again has claimed nothing until somebody comes: another process may be first."""
+        board = Board.made(2, self.clock.seconds)
+        self.addCleanup(board.close)
+        limits = Limits(max_connections=1, at_limit="wait")
+        mine, its = (Door(Room(self.clock, limits, counts=board.column(number))) for number in (0, 1))
+        accept_through(self.port, mine)
+        place = its.enter(None)
+        self.port.doRead()
+        self.assertFalse(self.reading)
+        place.leave()
+        self.clock.advance(0.05)
+        self.assertTrue(self.reading)
+        self.assertIsNone(its.shut())
 
     def test_gone_already(self) -> None:
         """Who has gone before he was accepted, or whose network has, is nobody's trouble (accept(2))."""

@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from heapq import heappop, heappush
 from typing import Protocol
 
 from mytls.guards.buckets import FULL_AFTER, Bucket
@@ -40,7 +41,7 @@ NAMED, ADDRESSES = 4096, 65536
 WAYS = 8
 #: How often a lock is tried.
 _TRIES = 40
-#: The key of the hash, the columns; then the rows: their keys, their buckets, their counts.
+#: The key of the hash, the columns; and how many of these were used. Then the rows: keys, buckets, a column each.
 _HEAD = struct.Struct("=16sI")
 _DIGEST = 16
 #: What each row has of a bucket: how much of it is spent, and when it was so.
@@ -78,6 +79,9 @@ class Tokens(Protocol):
 
     def take(self, now: float, rate: int) -> bool:
         """@return: whether there was one to take"""
+
+    def give_back(self, rate: int) -> None:
+        """What was taken last was not needed."""
 
     def wait(self, now: float, rate: int) -> float:
         """How many seconds it takes until there is one; 0 where there is one."""
@@ -153,10 +157,11 @@ class Board:
         self.monotonic = monotonic
         self._memory = mmap.mmap(descriptor, 0)
         self._key, self.columns = _HEAD.unpack_from(self._memory)
-        rows = NAMED + ADDRESSES
-        self._keys, self._buckets = _PAGE, _PAGE + rows * _DIGEST
-        at = self._buckets + rows * _BUCKETS_OF_ROW
-        self._counts = memoryview(self._memory)[at : at + rows * self.columns * 4].cast("I")
+        self._used = memoryview(self._memory)[_HEAD.size : _HEAD.size + 4].cast("I")
+        self._rows = NAMED + ADDRESSES
+        self._keys, self._buckets = _PAGE, _PAGE + self._rows * _DIGEST
+        at = self._buckets + self._rows * _BUCKETS_OF_ROW
+        self._counts = memoryview(self._memory)[at : at + self._rows * self.columns * 4].cast("I")
 
     @classmethod
     def made(cls, columns: int, monotonic: Callable[[], float] = time.monotonic) -> Board:
@@ -169,16 +174,24 @@ class Board:
     def close(self) -> None:
         """It is not needed here any more."""
         self._counts.release()
+        self._used.release()
         self._memory.close()
         os.close(self.descriptor)
 
     def column(self, number: int) -> Column:
         """One for a process. @param number: from 0 on; no other process has it"""
+        self.use(number)
         return Column(self, number)
 
     def clear(self, number: int) -> None:
         """The process is gone that has counted there."""
-        self._counts[number :: self.columns] = memoryview(bytes(4 * (NAMED + ADDRESSES))).cast("I")
+        at = number * self._rows
+        self._counts[at : at + self._rows] = memoryview(bytes(4 * self._rows)).cast("I")
+
+    def use(self, number: int) -> None:
+        """From now on a process counts there. What was never used is not looked at."""
+        if number >= self._used[0]:
+            self._used[0] = number + 1
 
     # --- for rows
 
@@ -216,15 +229,19 @@ class Board:
 
     def total(self, row: int) -> int:
         """What all processes have."""
-        return sum(self._counts[row * self.columns : (row + 1) * self.columns])
+        return sum(self._counts[row : self._used[0] * self._rows : self._rows])
 
     def others(self, row: int, column: int) -> int:
         """What all have but the process of that column."""
-        return self.total(row) - int(self._counts[row * self.columns + column])
+        return self.total(row) - self.mine(row, column)
+
+    def mine(self, row: int, column: int) -> int:
+        """What the process of that column has."""
+        return int(self._counts[column * self._rows + row])
 
     def write(self, row: int, column: int, own: int) -> None:
         """So many are the process's of that column."""
-        self._counts[row * self.columns + column] = own
+        self._counts[column * self._rows + row] = own
 
     def spent(self, row: int, which: int) -> tuple[float, float]:
         """What was spent of a bucket, and when that was so."""
@@ -282,16 +299,22 @@ class Columns:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._free = list(range(board.columns))
+        self._free = list(range(board.columns))  # a heap
 
     def take(self) -> Column | None:
         """One for a new process; None where so many are there already."""
-        return self._board.column(self._free.pop()) if self._free else None
+        if not self._free:
+            return None
+        return self._board.column(heappop(self._free))
+
+    def total(self, name: str) -> int:
+        """What all processes have of it."""
+        return self._board.total(self._board.named(name))
 
     def give_back(self, column: Column) -> None:
         """The process is gone."""
         self._board.clear(column.number)
-        self._free.append(column.number)
+        heappush(self._free, column.number)
 
 
 class Column:
@@ -327,6 +350,8 @@ class _Row:
         self._board.write(self._row, self._column, own)
 
     def claims(self, own: int, most: int) -> bool:
+        if self._board.mine(self._row, self._column) == own + 1:
+            return True  # it is ours already, whatever others claim for a moment
         if self._fits(own, most):
             return True
         with self._board.locked(self._row):  # two that have come at the same time have seen each other
@@ -395,6 +420,12 @@ class _SharedBucket:
                 return False
             board.spend(row, self._which, spent + 1, at)
             return True
+
+    def give_back(self, rate: int) -> None:
+        board, row = self._row.place
+        with board.locked(row):
+            spent, at = self._spent(board, row, rate)
+            board.spend(row, self._which, max(spent - 1, 0.0), at)
 
     def wait(self, now: float, rate: int) -> float:
         spent, _ = self._spent(*self._row.place, rate)

@@ -23,6 +23,10 @@ class Bucket:
         self._tokens -= 1
         return True
 
+    def give_back(self, rate: int) -> None:
+        """What was taken last was not needed."""
+        self._tokens = min(self._tokens + 1, rate * FULL_AFTER)
+
     def wait(self, now: float, rate: int) -> float:
         """How many seconds it takes until there is one; 0 where there is one."""
         passed = max(now - self._at, 0)  # the reactor of another program may have a clock that is set back

@@ -80,6 +80,7 @@ class Room:
         self.open = 0
         self.handshaking = 0
         self.paused = False
+        self._paid = False  # whether the token is taken already of who is about to come
         self._descriptors = 0
         self._of_open, self._of_handshakes = counts.row("open"), counts.row("handshakes")
         self._of_complaints = counts.row("complaints")
@@ -98,10 +99,9 @@ class Room:
             if found is not None:
                 return found
         found = self.full(descriptors)
-        rate = limits.accepts_per_second
-        if found is None and rate and not self._accepts.take(self.clock.seconds(), rate):
-            found = self._too_fast()
-        if found is not None:
+        if found is None:
+            self._paid = False
+        else:
             self._claimed_by_nobody(address)
         return found
 
@@ -139,8 +139,10 @@ class Room:
             under_way = "1 handshake is" if there_are == 1 else f"{there_are} handshakes are"
             said = f"{under_way} under way, and limits.max-handshakes is {limits.max_handshakes}"
             return _full(said, "max-handshakes")
-        if limits.accepts_per_second and self._accepts.wait(self.clock.seconds(), limits.accepts_per_second):
-            return self._too_fast()
+        if limits.accepts_per_second and not self._paid:
+            self._paid = self._accepts.take(self.clock.seconds(), limits.accepts_per_second)
+            if not self._paid:
+                return self._too_fast()
         return None
 
     def _too_fast(self) -> Refusal:
@@ -150,6 +152,9 @@ class Room:
 
     def unclaim(self) -> None:
         """Nobody has come for whom there was a place."""
+        if self._paid:
+            self._paid = False
+            self._accepts.give_back(self.limits.accepts_per_second)
         if self.counts.shared:
             self._of_open.write(self.open)
             self._of_handshakes.write(self.handshaking)
@@ -285,9 +290,8 @@ class Door:
 
     def unclaim(self) -> None:
         """Nobody has come for whom there was a place."""
-        if self.room.counts.shared:
-            self._row.write(self.open)
-            self.room.unclaim()
+        self._row.write(self.open)
+        self.room.unclaim()
 
     def refusal(self, address: IAddress | None) -> Refusal | None:
         """

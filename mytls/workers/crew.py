@@ -61,7 +61,10 @@ class Crew:
 
     @ivar places: those of the workers, by their order
     @ivar ending: whether all are to end
+    @ivar counted: says how many connections they have, where that is counted
     """
+
+    counted: Callable[[], int] | None = None
 
     def __init__(
         self,
@@ -164,7 +167,9 @@ class Crew:
 
     @property
     def left(self) -> int:
-        """How many connections there are, as far as it was told."""
+        """How many connections there are; as far as it was told, where they are not counted together."""
+        if self.counted is not None:
+            return self.counted()
         return sum(child.told.get("left", 0) for child in self.children)
 
     def drain(self) -> Deferred[int]:

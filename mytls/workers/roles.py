@@ -306,7 +306,9 @@ class Parent:
     def _begin(self) -> None:
         """The process is the user that twistd has made it, which its workers are too."""
         self._launch.held.settle()
-        self._columns = _columns(self._workers)
+        self._columns = columns = _columns(self._workers)
+        if columns is not None:
+            self._crew.counted = lambda: columns.total("open")
         self._crew.start()
 
     def _roll(self) -> None:
@@ -368,7 +370,7 @@ def _columns(workers: int) -> Columns | None:
 
 
 #: How many workers of the same number may be there at once, to count together.
-_GENERATIONS = 4
+_GENERATIONS = 16
 #: What each worker has of its own.
 _OF_PROCESSES = ("max_threads", "max_processes")
 _LIMITS = tuple(field.name for field in attrs.fields(Limits) if field.name != "at_limit")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -70,6 +72,20 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(self.let_in([one, other], 4), [])
         place.leave()
         self.assertEqual(len(self.let_in([one], 2)), 1)
+
+    def test_the_last_place(self) -> None:
+        """Of two who want it at the same time one has it: who has found the other's claim looks again."""
+        mine, its = (self.board.column(number).row("open") for number in (0, 1))
+        its.write(1)
+
+        @contextmanager
+        def locked(row: int) -> Iterator[bool]:
+            its.write(0)  # it has taken its own back, and waits for its turn
+            yield True
+
+        self.patch(self.board, "locked", locked)
+        self.assertTrue(mine.claims(0, 1))
+        self.assertFalse(its.claims(0, 1) or its.elsewhere() != 1)
 
     def test_listener(self) -> None:
         """So many at one listener."""
@@ -143,6 +159,26 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(port.looked, 0)
         self.clock.advance(0.05)
         self.assertEqual((port.looked, other.shut()), (1, None))
+
+    def test_what_is_claimed_is_kept(self) -> None:
+        """Who was waited for is let in, also while another has written its claim and not yet taken it back."""
+        one, _ = self.doors(max_handshakes=1, at_limit="wait")
+        self.assertIsNone(one.shut())
+        self.board.column(1).row("handshakes").write(1)
+        self.assertIsNone(one.refusal(v4()))
+
+    def test_wait_for_time(self) -> None:
+        """Where it is the rate, who is waited for has its token before it is accepted, and gives it back."""
+        one, other = self.doors(accepts_per_second=1, at_limit="wait")
+        self.let_in([one], 1)
+        self.assertIsNone(other.shut())
+        self.assertIsNotNone(one.shut())
+        self.assertIsNone(other.shut())
+        self.assertIsNone(other.refusal(v4()))
+        self.clock.advance(1)
+        self.assertIsNone(one.shut())
+        one.unclaim()
+        self.assertIsNone(other.shut())
 
     def test_complaints(self) -> None:
         """One line a second, whoever complains."""

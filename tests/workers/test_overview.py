@@ -100,7 +100,9 @@ class OverviewTests(SynchronousTestCase):
         self.assertNoResult(told)
         self.clock.advance(PATIENCE)
         said = self.successResultOf(told)
-        self.assertEqual(([each["up"] for each in said["workers"]], said["connections"]["accepted"]), ([True, True], 10))
+        self.assertEqual(
+            ([each["up"] for each in said["workers"]], said["connections"]["accepted"]), ([True, True], 10)
+        )
         self.patch(self.crew, "is_silent", lambda child: child is self.all[1])
         told = self.overview.status()
         self.clock.advance(PATIENCE)
