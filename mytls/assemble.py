@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from mytls.accesslog import AccessLog
 from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError, ConfigurationErrors, Troubles
-from mytls.events import Observer, Observers
+from mytls.events import HandshakeFailed, Observer, Observers, Refused
 from mytls.guards.sandbox import Confines, Sandbox, Unconfined
 from mytls.handled import handlers_of
 from mytls.keys import ON_RELOAD
@@ -206,8 +206,9 @@ def _service(
     listening = (role.log(access), *role.observers(), *((counts,) if looked_on and not counting else ()), *others)
     told = Observers(listening, settings.log.repeats)
     keylog = None if settings.keylog is None else KeyLog(settings.keylog, settings.wrote.get("keylog", "keylog"))
+    plan_of = partial(_plan, _beside_loader(settings))
     try:
-        plan = _plan(settings, {}, keylog, files)
+        plan = plan_of(settings, {}, keylog, files)
     except ConfigurationError as error:  # then the handlers are not looked at by whoever makes them
         troubles = Troubles()
         troubles.add([error])
@@ -219,7 +220,7 @@ def _service(
     sandbox = _sandbox(said, files)
 
     def again(now_read: Files) -> Plan:
-        return _plan(role.settings(read(now_read)), _contexts(made.plan), keylog, now_read)
+        return plan_of(role.settings(read(now_read)), _contexts(made.plan), keylog, now_read)
 
     def reloader(apply: Apply) -> Reloader[Plan]:
         aside = in_a_thread(running_on)
@@ -238,7 +239,7 @@ def _service(
     if settings.sandbox:
         made.sandbox = sandbox
     if looked_on:
-        made.beside = _beside(running_on, settings, role, made, counts)
+        made.beside = _beside(running_on, settings, role, made, counts, access)
     return made
 
 
@@ -253,7 +254,21 @@ def _sandbox(settings: Settings, files: Files) -> Confines:
     return Unconfined()
 
 
-def _beside(reactor: Any, settings: Settings, role: Role, made: TLSService, counts: Counts) -> Beside:
+#: Loads the hosts of what listens beside the service; None where that has no TLS of ours.
+BesideLoader = Callable[[Loading], "Loaded | None"]
+
+
+def _beside_loader(settings: Settings) -> BesideLoader:
+    """@raise ConfigurationError: its endpoint string says something wrong"""
+    if settings.status is None:
+        return lambda loading: None
+    from mytls.status.place import load_status, status_listener  # what it needs is imported where it is wanted
+
+    secured = status_listener(settings)
+    return lambda loading: None if secured is None else load_status(settings, secured, loading)
+
+
+def _beside(reactor: Any, settings: Settings, role: Role, made: TLSService, counts: Counts, access: Observer) -> Beside:
     """@raise ConfigurationError: its place is none, or where strangers may reach it"""
     from mytls.status.place import status_place  # what it needs of others' is imported where it is wanted
     from mytls.status.process import ProcessOverview
@@ -263,7 +278,8 @@ def _beside(reactor: Any, settings: Settings, role: Role, made: TLSService, coun
     overview = role.overview(own)
     if overview is None:
         return NothingBeside()
-    place = status_place(role.status_reactor(reactor), settings)
+    refusals = Observers([lambda event: access(event) if isinstance(event, HandshakeFailed | Refused) else None])
+    place = status_place(role.status_reactor(reactor), settings, made.plan.beside, refusals)
     own.beside = place.hosts
     return StatusService(reactor, place, overview)
 
@@ -297,6 +313,7 @@ def _watch(files: Files, path: str) -> None:
 
 
 def _plan(
+    load_beside: BesideLoader,
     settings: Settings,
     made: Mapping[bytes, Made],
     keylog: Callable[[bytes], object] | None,
@@ -310,9 +327,12 @@ def _plan(
             found.append((listener, load(listener, loading) if is_tls(listener.endpoint) else None))
         except ConfigurationError as error:
             troubles.lines.extend(_placed(listener, line) for line in error.lines)
+    beside: Loaded | None = None
+    with troubles.gathered():
+        beside = load_beside(loading)
     troubles.tell()
     warnings = () if settings.keylog is None else (_KEYLOG.format(path=settings.keylog),)
-    return Plan(settings, tuple(found), warnings)
+    return Plan(settings, tuple(found), warnings, beside)
 
 
 _KEYLOG = "keylog={path}: the secrets of every connection are written there; whoever reads it reads all traffic"
@@ -332,7 +352,7 @@ def _placed(listener: ListenerSettings, line: str) -> str:
 
 def _contexts(plan: Plan) -> dict[bytes, Made]:
     """What may go on after a reload."""
-    return {digest: made for _, loaded in plan.listeners if loaded for digest, made in contexts(loaded).items()}
+    return {digest: made for loaded in plan.loaded for digest, made in contexts(loaded).items()}
 
 
 def _quoted(path: Path) -> str:

@@ -9,6 +9,7 @@ import attrs
 from mytls.errors import visible
 from mytls.hosts import Host, Hosts
 from mytls.loading import NOT_OF_TLS
+from mytls.peer import serial_text
 from mytls.review import Reviewed
 from mytls.settings import FIELDS_OF_BACKENDS, HostSettings
 from mytls.tls.certificates import KeyPair
@@ -120,14 +121,13 @@ def _without(pairs: Iterable[KeyPair], others: Iterable[KeyPair]) -> list[KeyPai
 
 
 def _serials(pairs: Iterable[KeyPair]) -> str:
-    return ", ".join(f"serial {pair.certificate.serial_number:X}" for pair in pairs) or "no certificate"
+    return ", ".join(map(_serial, pairs)) or "no certificate"
 
 
 def _certificates(pairs: Sequence[KeyPair]) -> str:
-    return (
-        ", ".join(
-            f"serial {pair.certificate.serial_number:X} until {pair.certificate.not_valid_after_utc:%Y-%m-%d}"
-            for pair in pairs
-        )
-        or "no certificate"
-    )
+    told = (f"{_serial(pair)} until {pair.certificate.not_valid_after_utc:%Y-%m-%d}" for pair in pairs)
+    return ", ".join(told) or "no certificate"
+
+
+def _serial(pair: KeyPair) -> str:
+    return f"serial {serial_text(pair.certificate.serial_number)}"

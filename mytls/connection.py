@@ -308,7 +308,7 @@ class ServerConnection(protocol.Protocol):
             detail=failure.detail,
             server_name=None if name is None else name.decode("latin-1"),
             seconds=self._age(),
-            silent=beginning is not None and not first,
+            silent=beginning is not None and not first and not (beginning.begun and beginning.has_header),
             ended_by=ended_by(failure.cause),
             offer=about.offer,
             hint=hint(about),

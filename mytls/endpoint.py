@@ -171,11 +171,6 @@ class ReloadingEndpoint(TLSServerEndpoint):
         )
         self._following = Following(reactor, self._reloader.reload)
 
-    @property
-    def loaded(self) -> Hosts:
-        """Whom its clients meet, as its files say now."""
-        return self._loaded.hosts
-
     def _factory(self, handler: IProtocolFactory) -> TLSFactory:
         return _WatchedFactory(
             self._watched, self._keep, self._hosts, handler, self._reactor, self._deadlines, self._observers, self.door

@@ -66,16 +66,23 @@ class Plan:
 
     @ivar listeners: the places, in their order, and their hosts; None where the place has no TLS of ours
     @ivar warned: what an operator should know of the whole
+    @ivar beside: the hosts of what listens beside it; None where that has no TLS of ours
     """
 
     settings: Settings
     listeners: tuple[tuple[ListenerSettings, Loaded | None], ...]
     warned: tuple[str, ...] = ()
+    beside: Loaded | None = None
+
+    @property
+    def loaded(self) -> list[Loaded]:
+        """All that has hosts."""
+        return [each for each in (*(loaded for _, loaded in self.listeners), self.beside) if each is not None]
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """All that an operator should know, each once."""
-        loaded = [each for _, each in self.listeners if each is not None]
+        loaded = self.loaded
         of_hosts = (warning for each in loaded for warning in each.warned)
         of_chains = advice.of_chains(end for each in loaded for end in each.open_ends)
         return tuple(dict.fromkeys((*self.warned, *of_hosts, *of_chains)))
@@ -83,8 +90,7 @@ class Plan:
     @property
     def workloads(self) -> tuple[Workload, ...]:
         """The Workload APIs that have issued certificates of it, each once."""
-        loaded = [each for _, each in self.listeners if each is not None]
-        return tuple(dict.fromkeys(workload for each in loaded for workload in each.workloads))
+        return tuple(dict.fromkeys(workload for each in self.loaded for workload in each.workloads))
 
 
 class _Listener:
@@ -190,6 +196,9 @@ class Beside(Protocol):
     def stop(self) -> Deferred[None]:
         """Listen no more, if it does. Fires when nothing is left."""
 
+    def serve(self, loaded: Loaded) -> Sequence[str]:
+        """From now on its clients meet these hosts. @return: what has changed"""
+
 
 class Other(Protocol):
     """Who else serves, elsewhere."""
@@ -214,6 +223,10 @@ class NothingBeside:
     def stop(self) -> Deferred[None]:
         """At once."""
         return succeed(None)
+
+    def serve(self, loaded: Loaded) -> Sequence[str]:
+        """There are no clients."""
+        return ()
 
 
 @implementer(IService)
@@ -548,6 +561,8 @@ class TLSService(Service):
         found.extend(_only_at_start(self._at_start, self.plan.settings, plan.settings))
         found.extend(self._limited(plan.settings.limits))
         found.extend(self._timed(plan.settings.deadlines))
+        if plan.beside is not None:
+            found.extend(self.beside.serve(plan.beside))
         self.plan = plan
         self._following.only(*plan.workloads)
         self._warn(plan)

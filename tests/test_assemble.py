@@ -26,6 +26,7 @@ from mytls.assemble import development_endpoint, service, service_from_file
 from mytls.endpoint import TLSServerEndpoint
 from mytls.errors import ConfigurationError
 from mytls.events import Closed, Event
+from mytls.peer import serial_text
 from mytls.running import CannotStart, TLSService
 from mytls.settings import Deadlines, Settings
 from mytls.sockets import TCPServer
@@ -526,7 +527,9 @@ class RotationTests(SynchronousTestCase):
         link.pump()
         self.assertEqual(bytes(link.received), b"hello")
         self.reactor.pump([0] * 3)  # who is there is looked at a few at a time
-        self.assertRegex(lines[0], f"^reloaded: any name: serial .* -> serial {certificate.serial_number:X} until ")
+        self.assertRegex(
+            lines[0], f"^reloaded: any name: serial .* -> serial {serial_text(certificate.serial_number)} until "
+        )
         self.assertTrue(made.running)
 
     def test_heard_while_it_runs(self) -> None:

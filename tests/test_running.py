@@ -26,7 +26,7 @@ from mytls.errors import Cause, ConfigurationError
 from mytls.events import Event, Refused, Reloaded, ReloadFailed
 from mytls.exitstatus import ExitStatus
 from mytls.listener import TLSFactory, TurnedAway
-from mytls.peer import Identity
+from mytls.peer import Identity, serial_text
 from mytls.running import CannotStart, TLSService
 from tests.files import folder
 from tests.lines import log_lines
@@ -148,7 +148,7 @@ class CertificateTests(RunningTests):
         self.assertEqual(self.serial(1), new)
         self.assertEqual(self.says(link, b"still here"), b"still here")
         (event,) = [each for each in self.events if isinstance(each, Reloaded)]
-        self.assertRegex(event.changes[0], f"serial {old:X} -> serial {new:X} until ")
+        self.assertRegex(event.changes[0], f"serial {serial_text(old)} -> serial {serial_text(new)} until ")
         self.assertTrue(made.running)
 
     def test_of_a_string(self) -> None:

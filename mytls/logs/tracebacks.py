@@ -7,11 +7,14 @@ it, and the next traceback says how many like it were left out.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mytls.errors import visible
 from mytls.logs.recurring import MINUTE
 
 _log = Logger()
@@ -44,7 +47,7 @@ class Tracebacks:
         if self._most and minute.seen > self._most:
             minute.left_out += 1
         else:
-            _log.failure(_words(minute.left_out), failure)
+            _log.failure(_words(minute.left_out), _Escaped.of(failure))
             minute.left_out = 0
         return where
 
@@ -58,6 +61,22 @@ class Tracebacks:
             self._minutes.pop(next(iter(self._minutes)))
         made = self._minutes[where] = _Minute(now, left_out=last.left_out if last else 0)
         return made
+
+
+class _Escaped(Failure):
+    """A failure whose text, which a client may have a part in, moves no cursor and begins no line of its own."""
+
+    @classmethod
+    def of(cls, failure: Failure) -> _Escaped:
+        """The same."""
+        made = cls.__new__(cls)
+        made.__dict__.update(failure.__dict__)
+        return made
+
+    def getTraceback(self, *about: Any, **named: Any) -> str:
+        """As Twisted writes it, escaped."""
+        text = super().getTraceback(*about, **named)
+        return "".join(each if each.isprintable() or each in "\n\t" else visible(each) for each in text)
 
 
 def place_of(failure: Failure) -> str:

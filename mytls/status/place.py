@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -11,10 +12,14 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
-from mytls.endpoint import ReloadingEndpoint, place_endpoint, plain_endpoint
+from mytls.changes import changes
+from mytls.endpoint import TLSServerEndpoint, place_endpoint, plain_endpoint
 from mytls.errors import ConfigurationError, one_line
+from mytls.events import Observers
+from mytls.guards.limits import Door, Room
 from mytls.handlers.places import stays_here
-from mytls.hosts import Host
+from mytls.hosts import Host, Hosts
+from mytls.loading import Loaded, Loading, load
 from mytls.settings import ListenerSettings, Settings
 from mytls.status.crowd import CrowdedEndpoint, most_of_process
 from mytls.strings import is_tls, listener_values, prefix_of, split_endpoint
@@ -40,26 +45,66 @@ class StatusPlace:
     endpoint: IStreamServerEndpoint
     below: CrowdedEndpoint
     scheme: str
+    _hosts: list[Hosts] = attrs.field(factory=list)
 
     def hosts(self) -> Iterable[tuple[str, Host]]:
         """Whom those meet who ask here, in TLS; each with what stands for the listener's address."""
-        secured = self.endpoint
-        return [("status", each) for each in secured.loaded.all] if isinstance(secured, ReloadingEndpoint) else []
+        return [("status", each) for hosts in self._hosts for each in hosts.all]
+
+    def serve(self, loaded: Loaded) -> Sequence[str]:
+        """From now on they meet these. @return: what has changed"""
+        assert isinstance(self.endpoint, TLSServerEndpoint)
+        (old,), self._hosts[:] = self._hosts, [loaded.hosts]
+        self.endpoint.swap(loaded.hosts)
+        return changes("status", old, loaded.hosts)
 
 
-def status_place(reactor: Any, settings: Settings) -> StatusPlace:
+def status_listener(settings: Settings) -> ListenerSettings | None:
     """
-    The place that the settings name; they do name one. What an operator should know of its certificate is warned of.
+    What an `ssl:` or `mytls:` string says of it; None for any other, or none.
 
-    @raise ConfigurationError: it is none, its files cannot be served, or strangers reach it; one line
+    @raise ConfigurationError: it says something wrong; one line
+    """
+    if settings.status is None:
+        return None
+    with _told_of(settings):
+        description = prepared(settings.status)
+        return _listener(description, settings.folder) if is_tls(description) else None
+
+
+def load_status(settings: Settings, secured: ListenerSettings, loading: Loading) -> Loaded:
+    """Its files. @raise ConfigurationError: they cannot be served; one line"""
+    with _told_of(settings):
+        return load(secured, loading)
+
+
+def status_place(
+    reactor: Any, settings: Settings, loaded: Loaded | None = None, observers: Observers | None = None
+) -> StatusPlace:
+    """
+    The place that the settings name; they do name one.
+
+    @param loaded: its hosts, where it is TLS of ours
+    @param observers: who is told of its connections
+    @raise ConfigurationError: it is none, or strangers reach it; one line
     """
     assert settings.status is not None
+    with _told_of(settings):
+        return _made(reactor, settings, prepared(settings.status), loaded, observers)
+
+
+def _written(settings: Settings) -> str:
     wrote = settings.wrote.get("status", "status")
-    written = f"{wrote}{' ' if wrote.startswith('--') else '='}{settings.status}"
+    return f"{wrote}{' ' if wrote.startswith('--') else '='}{settings.status}"
+
+
+@contextmanager
+def _told_of(settings: Settings) -> Iterator[None]:
+    """What is wrong is said of the string."""
     try:
-        return _made(reactor, settings, prepared(settings.status), written)
+        yield
     except ConfigurationError as error:
-        raise ConfigurationError(f"{written}: {'; '.join(error.lines)}") from None
+        raise ConfigurationError(f"{_written(settings)}: {'; '.join(error.lines)}") from None
 
 
 def prepared(description: str) -> str:
@@ -74,7 +119,9 @@ def prepared(description: str) -> str:
     return ":".join((*map(quoteStringArgument, arguments), *named))
 
 
-def _made(reactor: Any, settings: Settings, description: str, written: str) -> StatusPlace:
+def _made(
+    reactor: Any, settings: Settings, description: str, loaded: Loaded | None, observers: Observers | None
+) -> StatusPlace:
     if prefix_of(description) == "stdio":
         raise ConfigurationError(f"expected a place to listen at, such as {_SUCH_AS}")
     secured = _listener(description, settings.folder) if is_tls(description) else None
@@ -82,8 +129,11 @@ def _made(reactor: Any, settings: Settings, description: str, written: str) -> S
     _keep_strangers_out(settings, description, secured)
     below = CrowdedEndpoint(reactor, listens, most_of_process())
     if secured is None:
-        return StatusPlace(written, below, below, "http")
-    return StatusPlace(written, ReloadingEndpoint(reactor, secured, over=below), below, "https")
+        return StatusPlace(_written(settings), below, below, "http")
+    assert loaded is not None
+    door = Door(Room(reactor), secured.max_connections, secured.at_limit)
+    endpoint = TLSServerEndpoint(reactor, 0, loaded.hosts, over=below, observers=observers, door=door)
+    return StatusPlace(_written(settings), endpoint, below, "https", [loaded.hosts])
 
 
 def _plain(reactor: Any, description: str) -> IStreamServerEndpoint:

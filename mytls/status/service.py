@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
@@ -13,6 +14,7 @@ from twisted.python.failure import Failure
 
 from mytls.addresses import address_text
 from mytls.errors import ConfigurationError, one_line
+from mytls.loading import Loaded
 from mytls.status.overview import Overview
 from mytls.status.place import StatusPlace
 from mytls.status.samples import Samples
@@ -53,6 +55,10 @@ class StatusService:
             raise trouble
         self._overview.start()
         self._samples.start()
+
+    def serve(self, loaded: Loaded) -> Sequence[str]:
+        """See L{mytls.running.Beside.serve}."""
+        return self._place.serve(loaded)
 
     @inlineCallbacks
     def stop(self) -> Any:

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from mytls.errors import ConfigurationError, one_line
 from mytls.names import host_name
+from mytls.peer import serial_text
 from mytls.settings import HostSettings
 from mytls.tls import advice
 from mytls.tls.chains import Pool, chain_of, is_authority, key_of, self_signed, spki
@@ -283,7 +284,7 @@ def _extra_chain(settings: HostSettings, files: Files) -> list[x509.Certificate]
 
 
 def _described(certificate: x509.Certificate) -> str:
-    return f"the certificate {shown(certificate.subject)} (serial {certificate.serial_number:X})"
+    return f"the certificate {shown(certificate.subject)} (serial {serial_text(certificate.serial_number)})"
 
 
 def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:

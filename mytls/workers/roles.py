@@ -187,7 +187,9 @@ class Worker:
         if not together:
             listeners = tuple(_divided(each, self._seat.workers) for each in listeners)
         log = attrs.evolve(settings.log, repeats=math.ceil(settings.log.repeats / self._seat.workers))
-        return attrs.evolve(settings, limits=limits, listeners=listeners, log=log, reload_interval=0, workers=1)
+        return attrs.evolve(
+            settings, limits=limits, listeners=listeners, log=log, reload_interval=0, workers=1, status=None
+        )
 
     def reactor(self, reactor: Any) -> Any:
         """One that takes the parent's sockets."""

@@ -18,6 +18,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from mytls.peer import serial_text
 from tests.live.clients import asks_and_hears, connected, trusting
 from tests.live.conftest import Serve
 from tests.live.processes import PATIENCE, Running, until
@@ -151,7 +152,7 @@ def test_broken_file_is_named_once(site: Site, serve: Serve) -> None:
         after = site.renew()
         running.wait_for("reloaded: ")
         assert serial(running.port, context) == after
-        assert f"{before:X} -> serial {after:X} until " in running.log
+        assert f"{serial_text(before)} -> serial {serial_text(after)} until " in running.log
         assert "Traceback" not in running.log
 
 

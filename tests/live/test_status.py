@@ -198,16 +198,28 @@ def test_client_certificates(
         authority.issue_cert(f"{name}.example", common_name=name).private_key_and_cert_chain_pem.write_to_path(
             tmp_path / f"{name}.pem"
         )
-    place = certificates.ecdsa.endpoint(
-        prefix="mytls", interface="0.0.0.0", clientCA=str(tmp_path / "clients.pem"), allow="cn=operator"
-    )
+    own = tmp_path / "status.pem"
+    own.write_bytes(certificates.ecdsa.key.read_bytes() + certificates.ecdsa.chain.read_bytes())
+    place = f"mytls:0:interface=0.0.0.0:certKey={own}:clientCA={tmp_path / 'clients.pem'}:allow=cn=operator"
     with serve("--endpoint", "tcp:0:interface=127.0.0.1", "--status", place) as server:
-        ask = curl(server, "--cacert", str(certificates.root))
+        ask = curl(server, "--cacert", str(certificates.root), "--cert", str(tmp_path / "operator.pem"))
         ask = attrs.evolve(ask, address=ask.address.replace("0.0.0.0", "127.0.0.1"))
-        assert ask("healthz", "--cert", str(tmp_path / "operator.pem")) == (200, "ok\n")
-        assert ask("healthz")[0] == 0
-        assert ask("healthz", "--cert", str(tmp_path / "stranger.pem"))[0] == 0
-        assert ask.post("reload", "--cert", str(tmp_path / "operator.pem"))[0] == 200
+        assert ask("healthz") == (200, "ok\n")
+        stranger = attrs.evolve(ask, words=(*ask.words[:2], "--cert", str(tmp_path / "stranger.pem")))
+        assert stranger("healthz")[0] == 0
+        assert attrs.evolve(ask, words=ask.words[:2])("healthz")[0] == 0
+        server.wait_for(r"handshake-failed .* cause=not-allowed .*cn=stranger")
+        server.wait_for(r"handshake-failed .* cause=no-certificate")
+        (before,) = ask.json("status")["certificates"]
+
+        own.write_bytes(certificates.rsa.key.read_bytes() + certificates.rsa.chain.read_bytes())
+        assert ask.post("reload")[0] == 200
+        (after,) = ask.json("status")["certificates"]
+        assert (before["listener"], after["listener"], after["key"]) == ("status", "status", "RSA 2048")
+        own.write_text("nothing")
+        code, said = ask.post("reload")
+        assert (code, "there is no private key in it" in said) == (409, True)
+        assert ask.json("status")["reload"]["failures"] == 1
         assert "Traceback" not in server.log
 
 

@@ -43,6 +43,17 @@ class TracebackTests(SynchronousTestCase):
         self.assertIn("the handler failed (17 more such tracebacks were left out before)", self.lines[-2])
         self.assertNotIn("left out", self.lines[-1])
 
+    def test_what_a_client_has_put_in(self) -> None:
+        """It moves no cursor, colours nothing, begins no line at the left: only ends of lines and tabs go through."""
+        said = "from a client: \r2026 refused FORGED \x1b[2J\x9b\u2028\u202e ä\nnext"
+        tracebacks = Tracebacks(self.clock, 1)
+        tracebacks.write(raised(ValueError(said)))
+        (logged,) = self.flushLoggedErrors(ValueError)
+        text = logged.getTraceback()
+        self.assertIn(r"from a client: \x0d2026 refused FORGED \x1b[2J\x9b\u{2028}\u{202e} ä", text)
+        self.assertTrue(all(each.isprintable() or each in "\n\t" for each in text), text)
+        self.assertIn("test_tracebacks.py", text)
+
     def test_each_by_itself(self) -> None:
         """A fault that everybody runs into hides no other."""
         tracebacks = Tracebacks(self.clock, 1)

@@ -10,14 +10,23 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mytls.configfile import settings_from_file
 from mytls.errors import ConfigurationError
+from mytls.loading import Loading
 from mytls.settings import Settings
-from mytls.status.place import StatusPlace, prepared, status_place
+from mytls.status.place import StatusPlace, load_status, prepared, status_listener, status_place
+from mytls.tls.files import Files
 from tests.files import folder, write_pair
 
 
 def place(string: str, **said: Any) -> StatusPlace:
     """The place of `--status STRING`."""
-    return status_place(MemoryReactorClock(), Settings().merged({"status": string, **said}))
+    return placed(Settings().merged({"status": string, **said}))
+
+
+def placed(settings: Settings) -> StatusPlace:
+    """Its files are loaded first."""
+    secured = status_listener(settings)
+    loaded = None if secured is None else load_status(settings, secured, Loading(Files(), {}))
+    return status_place(MemoryReactorClock(), settings, loaded)
 
 
 class PlaceTests(SynchronousTestCase):
@@ -121,7 +130,7 @@ class PlaceTests(SynchronousTestCase):
         def of_file(string: str) -> StatusPlace:
             path = str(self.folder / "mytls.toml")
             settings = settings_from_file(path, text.format(string).encode())
-            return status_place(MemoryReactorClock(), settings)
+            return placed(settings)
 
         with self.assertRaises(ConfigurationError) as caught:
             of_file("tcp:9443")

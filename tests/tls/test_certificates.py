@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_an
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mytls.errors import ConfigurationError
+from mytls.peer import serial_text
 from mytls.settings import HostSettings
 from mytls.tls import advice
 from mytls.tls.certificates import KeyPair, key_pairs
@@ -261,12 +262,12 @@ class SeveralTests(PairTests):
         """Two certificates with the same kind of key: both are named, whether the key is the same or not."""
         again = self.host.certified(self.authority, serial=0xABC)
         other = Party("host.example", ec.generate_private_key(ec.SECP384R1()))
-        serial = f"{self.leaf.serial_number:X}"
+        serial = serial_text(self.leaf.serial_number)
         self.write("one.pem", self.key, pem(self.leaf))
         for made, key in ((again, b""), (other.certified(self.authority, serial=0xABC), key_pem(other.key))):
             self.write("two.pem", key, pem(made))
             self.refused(
-                "certKey=DIR/two.pem: the certificate CN=host.example (serial ABC) has an EC key, as the certificate "
+                "certKey=DIR/two.pem: the certificate CN=host.example (serial 0ABC) has an EC key, as the certificate "
                 f"CN=host.example (serial {serial}) in DIR/one.pem; a host has one certificate for each kind of key, "
                 "so leave one out",
                 certificate=("one.pem", "two.pem"),
@@ -378,7 +379,7 @@ class RefusalTests(PairTests):
         self.write("rsa.pem", pem(self.rsa_leaf, self.of_root))
         self.refused(
             "certKey=DIR/rsa.pem: no private key fits the certificate CN=host.example (serial "
-            f"{self.rsa_leaf.serial_number:X}); add its key to privateKey",
+            f"{serial_text(self.rsa_leaf.serial_number)}); add its key to privateKey",
             certificate=("ec.pem", "rsa.pem"),
         )
 
