@@ -187,6 +187,7 @@ class RefusedTests(PassedOnTests):
         self.assertEqual(
             (event.detail, event.address), ("a TLS handshake where a PROXY header was due", "192.0.2.1:50000")
         )
+        self.assertFalse(event.silent)  # it has said something
 
     def test_second(self) -> None:
         """One header is all that is due: the second is refused, and names nobody."""
