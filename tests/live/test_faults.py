@@ -166,7 +166,7 @@ def listeners(certificates: Certificates, *handlers: str) -> list[str]:
 
 
 def test_handlers_that_raise(certificates: Certificates, serve: Serve, module: Callable[[str, str], Path]) -> None:
-    """A handler that raises for one client, again and again, is none of the others' business."""
+    """A handler that raises for one client, again and again, is none of the others' business, nor the log's."""
     context = trusting(certificates.root)
     folder = module("app", APP)
     with (
@@ -183,7 +183,7 @@ def test_handlers_that_raise(certificates: Certificates, serve: Serve, module: C
                     assert unlucky.recv(1)
             assert asks_and_hears(client, b"fine")
         assert metrics(server)[f'mytls_handler_errors_total{{listener="127.0.0.1:{server.port}"}}'] == 30
-        assert server.log.count("ValueError: a bug") == 30
+        assert server.log.count("ValueError: a bug") == 10  # as many as `log.repeats` says
 
 
 def test_a_blocking_handler(certificates: Certificates, serve: Serve, module: Callable[[str, str], Path]) -> None:
