@@ -75,8 +75,8 @@ class AdoptedUNIXPort(unix.Port):
     def __init__(self, descriptor: int, factory: IProtocolFactory, reactor: Any) -> None:
         """@param descriptor: of the socket; it stays open"""
         self._listening = _Borrowed(fileno=os.dup(descriptor))
-        path = os.fsencode(self._listening.getsockname())
-        super().__init__(path, factory, reactor=reactor)
+        self.path = os.fsencode(self._listening.getsockname())
+        super().__init__(self.path, factory, reactor=reactor)
 
     def startListening(self) -> None:
         """Accept from now on; bound and listening it is already."""

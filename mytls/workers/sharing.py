@@ -232,11 +232,11 @@ class _HandedUNIXPort(AdoptedUNIXPort):
         """The file is ours from now on, to remove at the end. It may be another user's, who has made it."""
         self._stays = False
         mode, wants_lock = self._wanted
-        if self._bindPath[:1] == b"\0":
+        if self.path[:1] == b"\0":
             return
         with suppress(OSError):
-            os.chmod(self._bindPath, mode)
-        lock = FilesystemLock(self._bindPath + b".lock")
+            os.chmod(self.path, mode)
+        lock = FilesystemLock(self.path + b".lock")
         with suppress(OSError):
             if wants_lock and lock.lock():
                 self.lockFile = lock
