@@ -132,6 +132,16 @@ class PageTests(SynchronousTestCase):
         for name, path in re.findall(r"`([A-Z_]+)` in `(\S+\.py)`", text_of(DOCS / "architecture.md")):
             self.assertRegex(text_of(TOP / "mytls" / path), rf"(?m)^{name} = ")
 
+    def test_every_promise_has_its_test(self) -> None:
+        named = re.findall(r"`([\w/]+\.py)::([\w:]+)`", (DOCS / "promises.md").read_text())
+        self.assertGreater(len(named), 50)
+        for path, names in named:
+            body: Any = ast.parse((TOP / "tests" / path).read_text())
+            for name in names.split("::"):
+                found = [node for node in body.body if getattr(node, "name", None) == name]
+                self.assertTrue(found, f"{path}::{names}")
+                body = found[0]
+
     def test_every_state_is_explained(self) -> None:
         page = text_of(DOCS / "architecture.md")
         for each in (*State, *Phase):

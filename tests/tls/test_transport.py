@@ -158,7 +158,8 @@ class WritingTests(TransportCase):
 
         class Greets(Recorder):
             def connectionMade(self) -> None:
-                self.transport.write(b"hello")  # type: ignore[union-attr]
+                self.transport.write(b"hel")  # type: ignore[union-attr]
+                self.transport.write(b"lo")  # type: ignore[union-attr]
 
         link = established(Greets)
         self.assertEqual(bytes(link.received), b"hello")
