@@ -307,6 +307,8 @@ def plain_endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     words, named = split_endpoint(description)
     if not words:
         raise ConfigurationError("the endpoint type has to stand first, as in tcp:8080")
+    if words[0].lower() == "unix" and not (words[1] if len(words) > 1 else named.get("address")):
+        raise ConfigurationError("unix: needs 'address'")
     if "backlog" not in named and len(words) <= _BACKLOG_BEHIND.get(words[0].lower(), 0):
         description = f"{description}:backlog={BACKLOG}"
     try:

@@ -326,6 +326,8 @@ class PlainTests(SynchronousTestCase):
             ("haproxy:tpc:80", "there is no endpoint type 'tpc'; did you mean 'tcp'?"),
             ("tcp", "tcp: needs 'port'"),
             ("unix", "unix: needs 'address'"),
+            ("unix:", "unix: needs 'address'"),
+            ("unix:address=:mode=600", "unix: needs 'address'"),
             ("tcp:http", "'http' is not a number"),
             ("tcp:", "'' is not a number"),
             ("tcp:80:backlg=3", "backlg= is no word of tcp:; did you mean 'backlog'?"),
