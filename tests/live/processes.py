@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: Seconds. A machine that is busy with other things may take long for anything.
@@ -175,6 +175,16 @@ def until(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -
     while not condition():
         assert time.monotonic() < end, f"not in {timeout:.0f} seconds: {what}"
         time.sleep(0.01)
+
+
+def memory_files(pid: int, name: str = "memfd") -> list[Path]:
+    """The files in memory that a process has open, by the beginning of their name; it may close others meanwhile."""
+    found = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if name in os.readlink(each):
+                found.append(each)
+    return found
 
 
 def _shortened(log: str, most: int = 8000) -> str:

@@ -20,7 +20,7 @@ import pytest
 from mytls.guards.sandbox import LEAST
 from tests.live.authority import Certificates
 from tests.live.clients import asks_and_hears, connected, trusting
-from tests.live.processes import TWISTD, Running, run, serving, until
+from tests.live.processes import TWISTD, Running, memory_files, run, serving, until
 
 _NOT_NOW = r"reload-failed, the old stays: .*"
 #: A handler that does what it is told, and answers with what became of it.
@@ -131,7 +131,7 @@ def test_workers_have_what_root_has_read(certificates: Certificates, open_folder
         for child in children_of(server):
             assert Path(f"/proc/{child}/status").read_text().split("Uid:\t")[1].split()[0] == str(nobody.pw_uid)
             assert b"PRIVATE" not in Path(f"/proc/{child}/environ").read_bytes()
-            assert not [each for each in Path(f"/proc/{child}/fd").iterdir() if "memfd:mytls " in os.readlink(each)]
+            assert not memory_files(int(child), "memfd:mytls ")
         before = children_of(server)
         os.kill(int(before[0]), signal.SIGKILL)
         until(lambda: len(children_of(server)) == 2 and children_of(server) != before, "it is started again")

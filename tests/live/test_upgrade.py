@@ -23,7 +23,7 @@ import mytls
 from tests.live.authority import Certificates
 from tests.live.clients import asks_and_hears, connected, trusting
 from tests.live.conftest import Serve
-from tests.live.processes import PATIENCE, TWISTD, Running, environment, serving, until
+from tests.live.processes import PATIENCE, TWISTD, Running, environment, memory_files, serving, until
 from tests.live.test_places import ACTIVATE
 from tests.live.test_privileges import low_port, open_folder, where_anybody_runs_this
 from tests.live.test_systemd import Systemd, systemd
@@ -233,7 +233,7 @@ def looked_into(pid: int, user: int) -> set[str]:
     """What a process of a user's hears when it opens what that one, and those that it has started, have open."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     paths = [f"/proc/{each}/mem" for each in (pid, *children)]
-    paths += [os.fspath(each) for each in Path(f"/proc/{pid}/fd").iterdir() if "memfd" in os.readlink(each)]
+    paths += map(os.fspath, memory_files(pid))
     assert any("/fd/" in path for path in paths)
     tried = subprocess.run(
         ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "head", "--bytes=1", *paths],
