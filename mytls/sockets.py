@@ -133,6 +133,10 @@ class _WritesAtOnce(tcp.Connection):
             return
         _Upgrade(self, ctx).begin()
 
+    def serves(self, protocol: object) -> None:
+        """Who is behind this connection's protocol: what is logged while it is read has that one's name."""
+        self.logstr = f"{self._getLogPrefix(protocol)} (TLS),{self.logstr.partition(',')[2]}"
+
     def queued(self) -> int:
         """How many bytes wait here for the socket to take them."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen

@@ -221,6 +221,24 @@ class WriteAtOnceTests(Case):
         self.assertEqual(theirs.recv(10), b"")
 
 
+class NameTests(Case):
+    """What is logged while a connection is read, by whatever of Twisted's, says whose it is."""
+
+    def test_handler(self) -> None:
+        """Its protocol's name, or what that says of itself, in place of the name of what is in between."""
+
+        class Named(Protocol):
+            def logPrefix(self) -> str:
+                return "shop, front"
+
+        transport, *_ = self.pair()
+        self.assertEqual(transport.logPrefix(), "Recorder,0,192.0.2.1")
+        transport.serves(Protocol())
+        self.assertEqual(transport.logPrefix(), "Protocol (TLS),0,192.0.2.1")
+        transport.serves(Named())
+        self.assertEqual(transport.logPrefix(), "shop, front (TLS),0,192.0.2.1")
+
+
 class CloseAtOnceTests(Case):
     """A connection that ends while it is read ends when the read does, without waiting for the reactor."""
 

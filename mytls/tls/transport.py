@@ -282,6 +282,9 @@ class TLSTransport:
     def connect(self, protocol: IProtocol) -> None:
         """From within C{established}: this is the handler."""
         self.protocol = protocol
+        serves = getattr(self._below, "serves", None)
+        if serves is not None:
+            self._call(serves, protocol)
         self._call(protocol.makeConnection, self)
         self.handshake_completed()
 
@@ -829,6 +832,14 @@ class TLSTransport:
     def stopProducing(self) -> None:
         """See C{IProducer}."""
         self.loseConnection()
+
+    def stopReading(self) -> None:
+        """C{pauseProducing}, by the word of Twisted's sockets, which its TLS transports pass on."""
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        """C{resumeProducing}, likewise."""
+        self.resumeProducing()
 
 
 @implementer(IPushProducer)

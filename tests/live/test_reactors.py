@@ -20,6 +20,7 @@ APP = """
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
+from twisted.python.log import msg
 from zope.interface import implementer
 
 log = Logger()
@@ -56,6 +57,7 @@ class Talker(Protocol):
         self.transport.setTcpKeepAlive(True)
 
     def dataReceived(self, data):
+        msg("heard")
         if data == b"lose":
             self.transport.write(bytes(1 << 20))
             self.transport.loseConnection()
@@ -106,6 +108,7 @@ def test_peers_end(server: Running, context: ssl.SSLContext) -> None:
         with pytest.raises(ssl.SSLError, match=r"(?i)application data after close notify"):
             client.unwrap()  # sends our close_notify, and meets data before the answer to it
     server.wait_for("told: ConnectionDone")
+    server.wait_for(r"\[Talker \(TLS\),0,127\.0\.0\.1\] heard")
     assert "Traceback" not in server.log
 
 

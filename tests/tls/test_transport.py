@@ -352,6 +352,17 @@ class ReadingTests(TransportCase):
         link.turn()
         self.assertTrue(link.socket.reading)
 
+    def test_words_of_twisteds_sockets(self) -> None:
+        """C{stopReading} and C{startReading}, which Twisted's TLS transports have from their sockets, are taken too."""
+        link = established()
+        link.transport.stopReading()
+        link.client.send(b"later")
+        link.to_server(link.outgoing())
+        self.assertEqual((link.recorder.data, link.socket.reading), (b"", False))
+        link.transport.startReading()
+        link.turn()
+        self.assertEqual((link.recorder.data, link.socket.reading), (b"later", True))
+
     def test_pause_and_resume_in_one_turn(self) -> None:
         """Pausing and resuming within one turn loses nothing and reads on."""
         link = established()
