@@ -93,6 +93,11 @@ class TLSServerEndpoint:
     def _factory(self, handler: IProtocolFactory) -> TLSFactory:
         return TLSFactory(self._hosts, handler, self._reactor, self._deadlines, self._observers, self.door)
 
+    @property
+    def hosts(self) -> Hosts:
+        """Whom clients meet who come now."""
+        return self._hosts
+
     def swap(self, hosts: Hosts) -> None:
         """Clients who come from now on meet these hosts."""
         self._hosts = hosts

@@ -241,7 +241,7 @@ class TLSFactory(protocol.Factory):
                 detail=refusal.detail,
                 limit=refusal.limit,
                 full=refusal.full,
-                hint=hint(Circumstances(TLSFailure(refusal.cause, refusal.detail))),
+                hint=hint(Circumstances(refusal.failure)),
             )
         )
 

@@ -2,7 +2,7 @@
 What several processes count together: a board in memory that all of them see.
 
     board = Board.made(columns=16)                      # a parent's; its descriptor is passed on
-    column = Board.passed(descriptor).column(3)         # a worker's: nobody else writes there
+    column = Board(descriptor).column(3)                # a worker's: nobody else writes there
     row = column.row("open")
     row.claims(own, most)                               # one more, unless all together would be above the limit
 
@@ -282,8 +282,7 @@ class Board:
     def _is_free(self, row: int) -> bool:
         """Nobody has anything there, and none of its buckets would be other than full."""
         now = self.monotonic()
-        full = all(now - self.spent(row, which)[1] >= FULL_AFTER for which in range(_BUCKETS))
-        return self._key_of(row) == _NOBODY or (full and self.total(row) == 0)
+        return self.total(row) == 0 and all(now - self.spent(row, each)[1] >= FULL_AFTER for each in range(_BUCKETS))
 
     def _take(self, row: int, digest: bytes) -> None:
         if self._key_of(row) == digest:

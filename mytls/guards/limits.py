@@ -46,6 +46,11 @@ class Refusal:
     limit: str = ""
     full: bool = False
 
+    @property
+    def failure(self) -> TLSFailure:
+        """The same, for who has been accepted."""
+        return TLSFailure(self.cause, self.detail, limit=self.limit)
+
 
 class Accepts(Protocol):
     """What accepts for a door."""
@@ -113,13 +118,11 @@ class Room:
         visitor = self._visit(key, now)
         most, rate = limits.max_connections_per_address, limits.accepts_per_second_per_address
         if rate and not visitor.accepts.take(now, rate):
-            which = "accepts-per-second-per-address"
-            said = f"too many connections a second of {visitor.key}, and limits.{which} is {rate}"
-            return Refusal(Cause.RATE, said, which)
+            said = f"too many connections a second of {visitor.key}"
+            return _beyond(said, "accepts-per-second-per-address", rate, Cause.RATE)
         if most and not visitor.row.claims(visitor.open, most):
             there = _there(visitor.open + visitor.row.elsewhere(), f" of {visitor.key}")
-            which = "max-connections-per-address"
-            return Refusal(Cause.LIMIT, f"{there}, and limits.{which} is {most}", which)
+            return _beyond(there, "max-connections-per-address", most)
         return None
 
     def full(self, descriptors: int) -> Refusal | None:
@@ -131,24 +134,20 @@ class Room:
         limits = self.limits
         if limits.max_connections and not self._of_open.claims(self.open, limits.max_connections):
             there = _there(self.open + self._of_open.elsewhere())
-            return _full(f"{there}, and limits.max-connections is {limits.max_connections}", "max-connections")
+            return _beyond(there, "max-connections", limits.max_connections, full=True)
         if self.budget.most and self._descriptors + descriptors > self.budget.most:
-            return _full(f"too many open files: {_there(self.open)}, of {self.budget.limit} files", "open-files")
+            said = f"too many open files: {_there(self.open)}, of {self.budget.limit} files"
+            return Refusal(Cause.LIMIT, said, "open-files", full=True)
         if limits.max_handshakes and not self._of_handshakes.claims(self.handshaking, limits.max_handshakes):
             there_are = self.handshaking + self._of_handshakes.elsewhere()
             under_way = "1 handshake is" if there_are == 1 else f"{there_are} handshakes are"
-            said = f"{under_way} under way, and limits.max-handshakes is {limits.max_handshakes}"
-            return _full(said, "max-handshakes")
-        if limits.accepts_per_second and not self._paid:
-            self._paid = self._accepts.take(self.clock.seconds(), limits.accepts_per_second)
+            return _beyond(f"{under_way} under way", "max-handshakes", limits.max_handshakes, full=True)
+        rate = limits.accepts_per_second
+        if rate and not self._paid:
+            self._paid = self._accepts.take(self.clock.seconds(), rate)
             if not self._paid:
-                return self._too_fast()
+                return _beyond("too many connections a second", "accepts-per-second", rate, Cause.RATE, full=True)
         return None
-
-    def _too_fast(self) -> Refusal:
-        rate = self.limits.accepts_per_second
-        said = f"too many connections a second, and limits.accepts-per-second is {rate}"
-        return _full(said, "accepts-per-second", Cause.RATE)
 
     def unclaim(self) -> None:
         """Nobody has come for whom there was a place."""
@@ -170,13 +169,11 @@ class Room:
         limits, now = self.limits, self.clock.seconds()
         rate = limits.handshakes_per_second_per_address
         if rate and visitor is not None and not visitor.handshakes.take(now, rate):
-            which = "handshakes-per-second-per-address"
-            said = f"too many handshakes a second of {visitor.key}, and limits.{which} is {rate}"
-            raise TLSFailure(Cause.RATE, said, limit=which)
+            said = f"too many handshakes a second of {visitor.key}"
+            raise _beyond(said, "handshakes-per-second-per-address", rate, Cause.RATE).failure
         rate = limits.handshakes_per_second
         if rate and not self._handshakes.take(now, rate):
-            said = f"too many handshakes a second, and limits.handshakes-per-second is {rate}"
-            raise TLSFailure(Cause.RATE, said, limit="handshakes-per-second")
+            raise _beyond("too many handshakes a second", "handshakes-per-second", rate, Cause.RATE).failure
 
     def enter(self, address: IAddress | None, descriptors: int) -> Visitor | None:
         """One more is there. @return: what counts those of its address, where that is bounded"""
@@ -254,8 +251,9 @@ def _there(count: int, of_whom: str = "") -> str:
     return f"1 connection{of_whom} is there" if count == 1 else f"{count} connections{of_whom} are there"
 
 
-def _full(detail: str, limit: str, cause: Cause = Cause.LIMIT) -> Refusal:
-    return Refusal(cause, detail, limit, full=True)
+def _beyond(said: str, limit: str, most: int, cause: Cause = Cause.LIMIT, *, full: bool = False) -> Refusal:
+    """@param limit: the key of it; C{most} is what it is"""
+    return Refusal(cause, f"{said}, and limits.{limit} is {most}", limit, full)
 
 
 class Door:
@@ -307,7 +305,8 @@ class Door:
     def _own_refusal(self) -> Refusal | None:
         if self.most and not self._row.claims(self.open, self.most):
             there = _there(self.open + self._row.elsewhere(), " of this listener")
-            return _full(f"{there}, and its max-connections is {self.most}", "listener-max-connections")
+            said = f"{there}, and its max-connections is {self.most}"
+            return Refusal(Cause.LIMIT, said, "listener-max-connections", full=True)
         return None
 
     def entered(self, more: int) -> None:
@@ -338,7 +337,7 @@ class Place:
         if room.limits.max_connections_per_address or room.limits.accepts_per_second_per_address:
             refusal = room.refusal_of(address)
             if refusal is not None:
-                raise TLSFailure(refusal.cause, refusal.detail, limit=refusal.limit)
+                raise refusal.failure
         self._visitor = room.visitor_of(address)
 
     def begin_handshake(self) -> None:

@@ -18,7 +18,7 @@ from mytls.errors import ConfigurationError, one_line
 from mytls.events import Observers
 from mytls.guards.limits import Door, Room
 from mytls.handlers.places import stays_here
-from mytls.hosts import Host, Hosts
+from mytls.hosts import Host
 from mytls.loading import Loaded, Loading, load
 from mytls.settings import ListenerSettings, Settings
 from mytls.status.crowd import CrowdedEndpoint, most_of_process
@@ -45,16 +45,16 @@ class StatusPlace:
     endpoint: IStreamServerEndpoint
     below: CrowdedEndpoint
     scheme: str
-    _hosts: list[Hosts] = attrs.field(factory=list)
 
     def hosts(self) -> Iterable[tuple[str, Host]]:
         """Whom those meet who ask here, in TLS; each with what stands for the listener's address."""
-        return [("status", each) for hosts in self._hosts for each in hosts.all]
+        secured = self.endpoint
+        return [("status", each) for each in secured.hosts.all] if isinstance(secured, TLSServerEndpoint) else []
 
     def serve(self, loaded: Loaded) -> Sequence[str]:
         """From now on they meet these. @return: what has changed"""
         assert isinstance(self.endpoint, TLSServerEndpoint)
-        (old,), self._hosts[:] = self._hosts, [loaded.hosts]
+        old = self.endpoint.hosts
         self.endpoint.swap(loaded.hosts)
         return changes("status", old, loaded.hosts)
 
@@ -133,7 +133,7 @@ def _made(
     assert loaded is not None
     door = Door(Room(reactor), secured.max_connections, secured.at_limit)
     endpoint = TLSServerEndpoint(reactor, 0, loaded.hosts, over=below, observers=observers, door=door)
-    return StatusPlace(_written(settings), endpoint, below, "https", [loaded.hosts])
+    return StatusPlace(_written(settings), endpoint, below, "https")
 
 
 def _plain(reactor: Any, description: str) -> IStreamServerEndpoint:
